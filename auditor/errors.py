@@ -1,0 +1,63 @@
+"""Everything that can stop an audit, as one tree; each class carries the exit code that the command line returns.
+
+    AdvauditError                  2
+    ├── UsageError                 2   the command line, audit.toml or an option's value
+    ├── SamplesError               2   the data: missing, malformed, mislabelled
+    ├── ModelError                 2   the file under audit can't be loaded or run
+    │   ├── UnsupportedOperator    -   no gradients: the audit goes on gradient-free
+    │   └── TargetUnavailable      -   the target was lost while running: its rows become `error`
+    ├── PluginError                2   a plugin breaks its contract
+    ├── RecordError                2   a record that can't be read, or belongs to another plan
+    ├── SelfContradiction          2   certified and broken at once: a bug in the tool, never a result
+    └── Interrupted              130   stopped on request; the record can be resumed
+
+A message is one sentence in three parts: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AdvauditError(Exception):
+    """An audit could not be run as asked."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(AdvauditError):
+    """An option, an argument or a key of audit.toml can't be used."""
+
+
+class SamplesError(AdvauditError):
+    """The samples can't be read, or don't fit the model."""
+
+
+class ModelError(AdvauditError):
+    """The model file can't be loaded or run."""
+
+
+class UnsupportedOperator(ModelError):
+    """The file runs, but the differentiable twin lacks one of its operators."""
+
+
+class TargetUnavailable(ModelError):
+    """The target stopped answering."""
+
+
+class PluginError(AdvauditError):
+    """A plugin breaks its contract; the message names it."""
+
+
+class RecordError(AdvauditError):
+    """A record can't be read, is torn, or belongs to another plan."""
+
+
+class SelfContradiction(AdvauditError):
+    """A sample was certified and broken at once: the tool is wrong, and says so instead of reporting."""
+
+
+class Interrupted(AdvauditError):
+    """The audit was stopped; `--resume` goes on from the journal."""
+
+    exit_code: ClassVar[int] = 130

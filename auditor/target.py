@@ -1,0 +1,136 @@
+"""What is deployed: the model file, run by its own runtime in its own precision, every query metered."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auditor.access import Access, OutputKind
+from auditor.errors import ModelError, SamplesError, TargetUnavailable, UnsupportedOperator
+from auditor.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from auditor.operators import Operators
+    from auditor.twin import Twin
+
+ATTEMPTS = 3
+"""How often a target that was lost is asked again before its rows are given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """What a loader is told besides the reference.
+
+    preprocess: what stands before the file. output: name of the output to audit, None to find it. device: `cpu` or
+    `cuda`; one that is not there is an error. trust: whether code that the file carries may run. operators: the
+    registry that builds twins. timeout, memory: limits on one run of an untrusted file, in seconds and bytes.
+    """
+
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    output: str | None = None
+    device: str = "cpu"
+    trust: bool = False
+    operators: Operators | None = None
+    timeout: float = 60.0
+    memory: int = 8 << 30
+
+
+class Target(ABC):
+    """The model under audit, seen only through its answers.
+
+    A subclass says how to run a batch (`_run`) and, where it can, how to build a differentiable copy (`twin`).
+    Everything else is here: preprocessing, the deployed batch size, metering, retries.
+
+    name: what the report calls it. sha256: digest of the file and everything it loads. classes: number of labels.
+    class_names: their names where the file knows them. output: what the scores are. access: the most it offers.
+    shape: of one sample as the file takes it, without batch. batch: the batch size the file insists on, None for any.
+    runtime: name, version, provider, optimisation level, threads: whatever may change a verdict. queries: samples run.
+    """
+
+    name: str
+    sha256: str
+    path: Path | None = None
+    classes: int
+    class_names: tuple[str, ...] | None = None
+    output: OutputKind = OutputKind.LOGITS
+    access: Access = Access.SCORE
+    shape: tuple[int, ...]
+    batch: int | None = None
+    runtime: Mapping[str, str]
+    preprocess: Preprocess
+    queries: int = 0
+
+    @abstractmethod
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        """Scores `[batch, classes]` for preprocessed inputs `[batch, *shape]`, in the deployed precision.
+
+        Raises TargetUnavailable where asking again may help, ModelError where it can't.
+        """
+
+    def twin(self) -> Twin:
+        """A differentiable copy. Raises UnsupportedOperator where there is none, with the reason."""
+        raise UnsupportedOperator(f"{self.name} offers no gradients; it is audited gradient-free.")
+
+    def scores(self, x: np.ndarray, *, batch: int | None = None) -> np.ndarray:
+        """Scores `[n, classes]` as float32 for inputs `[n, *sample_shape]` float32 in sample units.
+
+        batch: how many go through the runtime together; default all at once, or the size the file insists on.
+        Raises TargetUnavailable after `ATTEMPTS` lost runs, ModelError where the answer has the wrong shape.
+        """
+        width = self.batch or batch or max(len(x), 1)
+        rows = [self._ask(x[start : start + width]) for start in range(0, len(x), width)]
+        self.queries += len(x)
+        return np.concatenate(rows) if rows else np.zeros((0, self.classes), np.float32)
+
+    def labels(self, x: np.ndarray, *, batch: int | None = None) -> np.ndarray:
+        """Predicted labels `[n]`: the first class with the largest score, as the runtime's user would take it."""
+        return self.scores(x, batch=batch).argmax(axis=1)
+
+    def fit(self, sample_shape: tuple[int, ...]) -> None:
+        """Settle how samples of this shape reach the file. Raises SamplesError where they can't."""
+        self.preprocess = self.preprocess.fit(sample_shape, self.shape)
+
+    def _ask(self, x: np.ndarray) -> np.ndarray:
+        padded = x
+        if self.batch and len(x) < self.batch:  # a file with a fixed batch takes no fewer
+            padded = np.concatenate([x, np.repeat(x[-1:], self.batch - len(x), axis=0)])
+        model_input = np.ascontiguousarray(self.preprocess(padded.astype(np.float32, copy=False)))
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                scores = self._run(model_input)
+                break
+            except TargetUnavailable:
+                if attempt == ATTEMPTS:
+                    raise
+        if scores.ndim != 2 or scores.shape != (len(padded), self.classes):
+            raise ModelError(
+                f"{self.name} should return {self.classes} scores for each of {len(padded)} inputs, "
+                f"it returned an array of shape {tuple(scores.shape)}."
+            )
+        return scores[: len(x)].astype(np.float32, copy=False)
+
+
+def digest_files(paths: list[Path]) -> str:
+    """SHA-256 over the bytes of the files in this order, as hex."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def check_classes(labels: np.ndarray, classes: int) -> None:
+    """Raise SamplesError unless every label is a class of the model."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise SamplesError(
+            f"Labels run from 0 to {classes - 1} for this model, {len(wrong)} of {len(labels)} do not "
+            f"(the first is {int(wrong[0])}); map them to the model's classes."
+        )

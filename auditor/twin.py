@@ -1,0 +1,51 @@
+"""The twin: a torch module that computes what the file computes, with gradients. It proposes; it never decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from auditor.access import OutputKind
+from auditor.preprocess import Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A differentiable copy of a target.
+
+    module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names the activation
+    that was cut off its end. preprocess: the target's own. output: what the *file* returns. surrogates: operators
+    whose backward pass is not their derivative, named so that a reader of the report knows. All its parameters are
+    frozen.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    output: OutputKind
+    peeled: str | None = None
+    surrogates: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+        self.module.requires_grad_(False)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What attacks differentiate, `[batch, classes]`: the logits, or the logarithm of probabilities.
+
+        x: `[batch, *sample_shape]` in sample units.
+        """
+        raw: Tensor = self.module(self.preprocess(x))
+        if self.output is OutputKind.PROBABILITIES and self.peeled is None:
+            return raw.clamp_min(torch.finfo(raw.dtype).tiny).log()
+        return raw
+
+    def scores(self, x: Tensor) -> Tensor:
+        """What the target returns for x, `[batch, classes]`: for measuring fidelity."""
+        raw: Tensor = self.module(self.preprocess(x))
+        if self.peeled == "softmax":
+            return raw.softmax(dim=1)
+        if self.peeled == "log_softmax":
+            return raw.log_softmax(dim=1)
+        return raw
