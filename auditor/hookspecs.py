@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from auditor.check import Check
     from auditor.defense import Defense
     from auditor.operators import Operators
-    from auditor.record import Record
+    from auditor.record import Entry
     from auditor.samples import Samples, SamplesOptions
     from auditor.target import Target, TargetOptions
 
@@ -48,8 +48,8 @@ def register_operators(operators: Operators) -> None:
 
 
 @hookspec
-def register_reporters(register: Callable[[str, Callable[[list[Record]], bytes | str], str], Any]) -> None:
-    """Call register(name, render, filename) for each report format: render turns records into the file's content."""
+def register_reporters(register: Callable[[str, Callable[[list[Entry]], bytes | str], str], Any]) -> None:
+    """Call register(name, render, filename) for each report format: render turns entries into the file's content."""
 
 
 @hookspec(firstresult=True)

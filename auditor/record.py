@@ -1,0 +1,324 @@
+"""The record: one directory that holds everything a scan found, and all that a report may read.
+
+`audit.json` is this file's `Record`; `evidence.npz` holds the adversarial examples, so that anyone can replay them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct, field
+
+from auditor.errors import RecordError
+
+SCHEMA = 1
+AUDIT = "audit.json"
+EVIDENCE = "evidence.npz"
+
+
+class Status(StrEnum):
+    """What is known of one sample. Only `withstood` and `certified` say something good about the model."""
+
+    MISCLASSIFIED = "misclassified"
+    """The model is already wrong on the clean input: a robust error without any attack."""
+    BROKEN = "broken"
+    """An adversarial example was found, and the deployed model confirmed it."""
+    WITHSTOOD = "withstood"
+    """Every attack ran its full budget on it and none was confirmed: not a proof."""
+    CERTIFIED = "certified"
+    """A certifier proved that no adversarial example exists inside the threat model."""
+    UNATTACKED = "unattacked"
+    """No attack ran on it."""
+    ERROR = "error"
+    """The target or every attack failed on it: nothing is known."""
+
+
+class FindingStatus(StrEnum):
+    CLEAR = "clear"
+    RAISED = "raised"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    """Worth knowing; doubts nothing."""
+    WARNING = "warning"
+    """Doubts the reported number until something answers it."""
+    CRITICAL = "critical"
+    """The reported number can't be believed as it stands."""
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Plugin(Struct, frozen=True, kw_only=True):
+    """A plugin that was loaded: its name, the version and digest of what was loaded, and its error if it had one."""
+
+    name: str
+    version: str
+    sha256: str
+    error: str | None = None
+
+
+class Tool(Struct, frozen=True, kw_only=True):
+    version: str
+    plugins: list[Plugin]
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """The file under audit. preprocess: what was put before it. twin: None, or why there is none."""
+
+    path: str
+    sha256: str
+    name: str
+    classes: int
+    output: str
+    runtime: dict[str, str]
+    preprocess: dict[str, Any]
+    twin: str
+    """`exact`, `surrogate` (some backward passes are stand-ins) or `none`."""
+    twin_reason: str | None = None
+    surrogates: list[str] = field(default_factory=list)
+    defenses: list[str] = field(default_factory=list)
+
+
+class Fidelity(Struct, frozen=True, kw_only=True):
+    """How well the twin agrees with the target: label agreement (fraction) and largest score difference.
+
+    scale: largest absolute score seen, so that the difference can be read. On clean samples, then on the verified
+    adversarial examples (None where there are none).
+    """
+
+    n: int
+    label_agreement: float
+    max_difference: float
+    scale: float
+    floor: float
+    adversarial_n: int | None = None
+    adversarial_label_agreement: float | None = None
+    adversarial_max_difference: float | None = None
+
+    @property
+    def low(self) -> bool:
+        """Whether the twin is too far from the target for white-box results to be believed."""
+        return self.label_agreement < self.floor
+
+
+class ThreatInfo(Struct, frozen=True, kw_only=True):
+    name: str
+    norm: str
+    epsilon: float | None
+    epsilon_text: str
+    bounds: list[float] | None
+    boxes: bool
+    goal: str
+    access: str
+    grid: float | None = None
+    weighted: bool = False
+    frozen_features: int = 0
+
+
+class SamplesInfo(Struct, frozen=True, kw_only=True):
+    """skipped: reason to count. labels: `given` or `predicted`."""
+
+    n: int
+    digest: str
+    labels: str
+    skipped: dict[str, int]
+    source: str
+    shape: list[int]
+    pixels: bool
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Fractions of all n samples, except the success rate: broken of those attacked and clean-correct."""
+
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    robust_accuracy_interval: tuple[float, float] | None
+    certified_accuracy: float | None
+    attack_success_rate: float | None
+    statuses: dict[str, int]
+
+
+class ClassRow(Struct, frozen=True, kw_only=True):
+    label: int
+    name: str
+    n: int
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    interval: tuple[float, float] | None
+    turns_into: int | None = None
+    """The label that most of this class's adversarial examples get."""
+
+
+class Spent(Struct, frozen=True, kw_only=True):
+    """Passes spent on one sample: through the twin (forwards, backwards) and through the target (queries)."""
+
+    forwards: int = 0
+    backwards: int = 0
+    queries: int = 0
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found.
+
+    agreement: for a randomised or batch-dependent target, the share of answers that were wrong.
+    """
+
+    id: int
+    label: int
+    clean_label: int
+    status: Status
+    attack: str | None = None
+    distance: float | None = None
+    adversarial_label: int | None = None
+    target: int | None = None
+    spent: Spent = Spent()
+
+
+class AttackRow(Struct, frozen=True, kw_only=True):
+    """What one stage of the suite did. status: `ran`, `skipped` or `error`, with the reason in words.
+
+    entered: samples it met. broken: verified breaks. rejected: candidates that verification refused, by reason.
+    parameters: the attack's fields as they were used.
+    """
+
+    name: str
+    attack: str
+    status: str
+    reason: str | None
+    entered: int
+    broken: int
+    forwards: int
+    backwards: int
+    queries: int
+    seconds: float
+    rejected: dict[str, int]
+    access: str
+    restarts: int
+    parameters: dict[str, Any]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What one check saw. value against threshold where the check is a number; missing evidence is inconclusive."""
+
+    id: str
+    status: FindingStatus
+    severity: Severity
+    title: str
+    value: float | None
+    threshold: float | None
+    source: str
+    explanation: str
+    advice: str
+
+
+class RuleRow(Struct, frozen=True, kw_only=True):
+    """One rule of the gate as it was judged, in words and numbers."""
+
+    rule: str
+    value: float | None
+    threshold: float | None
+    status: Verdict
+    reason: str
+
+
+class Gate(Struct, frozen=True, kw_only=True):
+    rules: list[RuleRow]
+
+
+class CurvePoint(Struct, frozen=True, kw_only=True):
+    epsilon: float
+    robust_accuracy: float
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One model × samples × threat. Fractions for rates, None for what was not computed, never NaN."""
+
+    schema: int
+    complete: bool
+    plan: dict[str, Any]
+    plan_digest: str
+    execution: dict[str, Any]
+    environment: dict[str, Any]
+    tool: Tool
+    model: ModelInfo
+    fidelity: Fidelity | None
+    threat: ThreatInfo
+    samples: SamplesInfo
+    metrics: Metrics
+    by_class: list[ClassRow]
+    outcomes: list[Outcome]
+    outcomes_digest: str
+    attacks: list[AttackRow]
+    findings: list[Finding]
+    masking: str
+    trust: str
+    gate: Gate
+    verdict: Verdict | None
+    curve: list[CurvePoint]
+    seconds: float
+    command: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and the folder it lies in: what a reporter renders."""
+
+    record: Record
+    folder: Path
+
+    def evidence(self) -> dict[str, np.ndarray]:
+        """Arrays `id, x, x_adv, label, adversarial_label`, one row an adversarial example. Raises RecordError."""
+        return read_evidence(self.folder)
+
+
+def digest_outcomes(outcomes: list[Outcome], evidence: dict[str, np.ndarray]) -> str:
+    """SHA-256 over every outcome and every byte of evidence: equal for two runs of the same execution."""
+    digest = hashlib.sha256(msgspec.json.encode(outcomes))
+    for name in sorted(evidence):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(evidence[name]).tobytes())
+    return digest.hexdigest()
+
+
+def read_record(folder: Path) -> Record:
+    """The record in this directory (or the `audit.json` itself).
+
+    Raises RecordError where there is none, it is torn, or of another schema.
+    """
+    path = folder / AUDIT if folder.is_dir() else folder
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"A record is a directory with {AUDIT} in it; {folder} has none that can be read.") from error
+    try:
+        schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
+        if schema != SCHEMA:
+            raise RecordError(
+                f"{path} has schema {schema!r}, this advaudit reads {SCHEMA}; scan again, or use the version that wrote it."
+            )
+        return msgspec.json.decode(raw, type=Record)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path} is not a record that advaudit wrote ({error}); scan again.") from error
+
+
+def read_evidence(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays `id, x, x_adv, label, adversarial_label` of a record's adversarial examples. Raises RecordError."""
+    path = folder / EVIDENCE
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise RecordError(f"The evidence {path} can't be read ({error}); scan again.") from error
