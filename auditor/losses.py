@@ -1,0 +1,73 @@
+"""What attacks climb: one number per row, larger is worse for the model. All take logits (or log-probabilities)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from auditor.errors import UsageError
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def others(scores: Tensor, labels: Tensor) -> Tensor:
+    """The largest score of any class but `labels`, `[batch]`."""
+    return scores.scatter(1, labels[:, None], float("-inf")).amax(dim=1)
+
+
+def chosen(scores: Tensor, labels: Tensor) -> Tensor:
+    """The score of each row's own class, `[batch]`."""
+    return scores.gather(1, labels[:, None]).squeeze(1)
+
+
+def margin(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """How far the adversary is from the goal, `[batch]`; negative once it is reached.
+
+    Untargeted (target -1): z_y - max of the others. Targeted: max of the others - z_t.
+    """
+    untargeted = chosen(scores, labels) - others(scores, labels)
+    if not bool((targets >= 0).any()):
+        return untargeted
+    aim = targets.clamp_min(0)
+    return torch.where(targets >= 0, others(scores, aim) - chosen(scores, aim), untargeted)
+
+
+def ce(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the true label, or minus that of the target. Vanishes where probabilities saturate."""
+    aim = torch.where(targets >= 0, targets, labels)
+    value = cross_entropy(scores, aim, reduction="none")
+    return torch.where(targets >= 0, -value, value)
+
+
+def negative_margin(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The margin turned round (Carlini and Wagner's loss): its gradient does not vanish with confidence."""
+    return -margin(scores, labels, targets)
+
+
+def dlr(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Difference of logits ratio (Croce and Hein 2020): the margin over z(1) - z(3), so that scaling cancels.
+
+    Targeted: over z(1) - (z(3) + z(4)) / 2. With 2 classes (3 for targets) there is nothing to divide by and it is
+    the margin alone.
+    """
+    top = scores.topk(min(4, scores.shape[1]), dim=1).values
+    value = negative_margin(scores, labels, targets)
+    if top.shape[1] < 3:
+        return value
+    spread = top[:, 0] - top[:, 2]
+    if top.shape[1] >= 4:
+        spread = torch.where(targets >= 0, top[:, 0] - (top[:, 2] + top[:, 3]) / 2, spread)
+    return value / (spread + 1e-12)
+
+
+LOSSES: dict[str, Loss] = {"ce": ce, "margin": negative_margin, "dlr": dlr}
+
+
+def find_loss(name: str) -> Loss:
+    """The loss of this name. Raises UsageError for another."""
+    if name not in LOSSES:
+        raise UsageError(f"A loss is one of {', '.join(LOSSES)}, got {name!r}.")
+    return LOSSES[name]

@@ -1,0 +1,142 @@
+"""What one batch of rows has to solve: inputs, limits and goal, the norm's geometry, and the rows' own randomness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from auditor.draws import Draws
+from auditor.losses import find_loss, margin
+from auditor.threat import Norm
+
+ROUNDING = 2.0**-24
+"""Relative error of one float32 rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A batch of rows as an attack sees it. Every tensor has the batch first; rows differ in everything, age too.
+
+    norm, grid: of the threat. classes: of the model. inputs: clean samples `[batch, *shape]`. labels: int64
+    `[batch]`. targets: the label the goal asks for, -1 where any other will do. epsilon: `[batch]`. lower, upper: the
+    box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. best: the
+    point of smallest margin that any attack has found for the sample (the clean input at first). ids, restarts, ages:
+    int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness.
+    """
+
+    norm: Norm
+    grid: float | None
+    classes: int
+    inputs: Tensor
+    labels: Tensor
+    targets: Tensor
+    epsilon: Tensor
+    lower: Tensor
+    upper: Tensor
+    weights: Tensor | None
+    best: Tensor
+    ids: Tensor
+    restarts: Tensor
+    ages: Tensor
+    draws: Draws
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Problem:
+        """The problem of some rows (int64 indices), in their order; they may repeat."""
+        parts = {name: getattr(self, name)[rows] for name in PER_ROW}
+        weights = None if self.weights is None else self.weights[rows]
+        draws = replace(self.draws, ids=parts["ids"], restarts=parts["restarts"], ages=parts["ages"])
+        return replace(self, **parts, weights=weights, draws=draws)
+
+    def wide(self, values: Tensor) -> Tensor:
+        """`[batch]` as `[batch, 1, …, 1]`, so that it broadcasts over inputs."""
+        return values.reshape(-1, *([1] * (self.inputs.ndim - 1)))
+
+    # the goal
+
+    def margin(self, scores: Tensor) -> Tensor:
+        """Distance to the goal in scores, `[batch]`; negative once it is reached."""
+        return margin(scores, self.labels, self.targets)
+
+    def loss(self, name: str, scores: Tensor) -> Tensor:
+        """The named loss of `auditor.losses` towards the goal, `[batch]`, to be maximised."""
+        return find_loss(name)(scores, self.labels, self.targets)
+
+    # the norm
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The change of size 1 in the threat's norm that climbs the linearised loss fastest; 0 where gradient is 0."""
+        weighted = gradient if self.weights is None else gradient * self.weights
+        if self.norm is Norm.LINF:
+            direction = weighted.sign()
+        else:
+            direction = weighted / self.wide(_size(weighted).clamp_min(torch.finfo(gradient.dtype).tiny))
+        return direction if self.weights is None else direction * self.weights
+
+    def project(self, points: Tensor) -> Tensor:
+        """The points, moved into the threat model; never outside it by rounding, which is always inward."""
+        if self.norm is Norm.L2:
+            change = points - self.inputs
+            size = _size(change if self.weights is None else change / self.weights)
+            factor = (self.radius() / size.clamp_min(torch.finfo(points.dtype).tiny)).clamp_max(1)
+            points = torch.where(self.wide(factor) < 1, self.inputs + change * self.wide(factor), points)
+        if self.grid is not None:
+            points = self._snap(points)
+        return points.clamp(self.lower, self.upper)
+
+    def random_point(self) -> Tensor:
+        """A point drawn uniformly from the ball, then clipped to the bounds: one draw (two for l2)."""
+        shape, dtype = self.inputs.shape[1:], self.inputs.dtype
+        if self.norm is Norm.LINF:
+            share = self.draws.uniform(*shape, dtype=dtype)
+            return self.project(self.lower + share * (self.upper - self.lower))
+        direction = self.draws.normal(*shape, dtype=dtype)
+        size = self.draws.uniform(dtype=dtype) ** (1 / direction[0].numel())
+        step = direction * self.wide(size * self.epsilon / _size(direction).clamp_min(1e-30))
+        return self.project(self.inputs + (step if self.weights is None else step * self.weights))
+
+    def random_corner(self) -> Tensor:
+        """A random vertex of the linf box, or a random point on the l2 sphere."""
+        shape, dtype = self.inputs.shape[1:], self.inputs.dtype
+        signs = self.draws.signs(*shape, dtype=dtype)
+        if self.norm is Norm.LINF:
+            return self.project(torch.where(signs > 0, self.upper, self.lower))
+        return self.project(self.inputs + self.wide(self.epsilon) * self.steepest(signs))
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Which points lie inside, bool `[batch]`, to working precision. The verifier decides, not this."""
+        inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
+        if self.norm is Norm.L2:
+            change = points - self.inputs
+            size = _size(change if self.weights is None else change / self.weights)
+            inside &= size <= self.epsilon * (1 + 1e-6)
+        return inside
+
+    def radius(self) -> Tensor:
+        """epsilon less what rounding a point to float32 can add to an l2 distance, `[batch]`."""
+        reach = torch.maximum(self.lower.abs(), self.upper.abs()).nan_to_num(posinf=0.0)
+        reach = reach if self.weights is None else reach / self.weights
+        return (self.epsilon * (1 - 2e-6) - ROUNDING * _size(reach)).clamp_min(0)
+
+    def _snap(self, points: Tensor) -> Tensor:
+        """To the grid; in the l2 ball towards the clean input, so that the point stays inside."""
+        spacing = float(self.grid or 1)
+        steps = points.double() / spacing
+        if self.norm is Norm.LINF:
+            return (steps.round() * spacing).to(points.dtype)
+        centre = (self.inputs.double() / spacing).round()
+        inward = centre + (steps - centre + 1e-6 * (steps - centre).sign()).trunc()
+        return (inward * spacing).to(points.dtype)
+
+
+PER_ROW = ("inputs", "labels", "targets", "epsilon", "lower", "upper", "best", "ids", "restarts", "ages")
+
+
+def _size(change: Tensor) -> Tensor:
+    """Euclidean length of each row, `[batch]`."""
+    length: Tensor = change.flatten(1).norm(dim=1)
+    return length
