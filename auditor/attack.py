@@ -39,8 +39,8 @@ R = TypeVar("R", bound=Rows)
 
 def take(rows: R, index: Tensor) -> R:
     """Some of the rows, in this order."""
-    fields = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}
-    return dataclasses.replace(rows, **{k: None if v is None else v[index] for k, v in fields.items()})
+    columns: dict[str, Any] = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}
+    return dataclasses.replace(rows, **{name: None if v is None else v[index] for name, v in columns.items()})
 
 
 def join(parts: list[R]) -> R:
@@ -85,8 +85,7 @@ class Reply:
     """What the host answers, a row for each point of the query. What the access does not cover is None.
 
     scores: logits or log-probabilities `[m, classes]`. labels: int64 `[m]`. loss: the objective, `[m]`. gradient: of
-    the objective, `[m, *shape]`. gradients: of the cotangents, `[m, c, *shape]`. improved: bool `[batch]`, rows whose
-    sample has a new best point.
+    the objective, `[m, *shape]`. gradients: of the cotangents, `[m, c, *shape]`.
     """
 
     labels: Tensor

@@ -14,12 +14,15 @@ from math import pi, prod
 import torch
 from torch import Tensor
 
+from auditor.errors import PluginError
+
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-DRAWS_PER_AGE = 64
-"""Distinct draws that one row can make between two replies; the counter has room for 2^26 ages of them."""
+DRAWS = 64
+"""Distinct draws that a row can make in one phase of one age; the counter has room for 2^24 ages."""
+PHASES = 4
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -41,7 +44,7 @@ class Draws:
     """The random numbers of a batch of rows. Each call is a new draw; the key is the row's, not the batch's.
 
     seed: of the audit. stage: number of the stage in the suite. ids, restarts, ages: int64 `[batch]` on one device.
-    phase: separates draws made before and after a reply at the same age.
+    phase: separates the draws of start, query and step at the same age.
     """
 
     seed: int
@@ -55,10 +58,12 @@ class Draws:
     def words(self, per_row: int) -> Tensor:
         """int64 `[batch, per_row]` of uniform 32-bit words."""
         call = next(self._calls)
+        if call >= DRAWS:
+            raise PluginError(f"An attack may make {DRAWS} draws a step; ask for one larger shape instead.")
         blocks = (per_row + 3) // 4
         device = self.ids.device
         block = torch.arange(blocks, device=device)[None, :] & MASK
-        age = (self.ages * (2 * DRAWS_PER_AGE) + self.phase * DRAWS_PER_AGE + call) & MASK
+        age = ((self.ages * PHASES + self.phase) * DRAWS + call) & MASK
         stage = (self.restarts + (self.stage << 20)) & MASK
         words = philox(
             (

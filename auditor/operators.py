@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
-from auditor.errors import PluginError, UnsupportedOperator
+import torch
+from torch import Tensor
+
+from auditor.errors import ModelError, PluginError, UnsupportedOperator
 
 Function = Callable[..., Any]
 """Takes the node's inputs (tensors; None where an optional one is absent), returns its output or a tuple of them."""
 
+MEMORY = 1 << 30
+"""Bytes that one generated tensor may take: a file of a hundred bytes can ask for hundreds of gigabytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node as an operator's builder sees it: attributes decoded, opset of its own domain."""
+    """One node as an operator's builder sees it: attributes decoded, opset of its own domain.
+
+    types: element types of the inputs, by numpy's names ("float32", "int64", "bool"); "" where unknown or absent.
+    """
 
     op_type: str
     domain: str
@@ -23,18 +33,47 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    types: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The node in words, for messages."""
+        return f"{self.domain or 'ai.onnx'}::{self.op_type} (opset {self.opset}, node {self.name!r})"
+
+    def wants(self, position: int) -> bool:
+        """Whether the file uses this output of the node."""
+        return position < len(self.outputs) and self.outputs[position] != ""
+
+    def unsupported(self, what: str) -> UnsupportedOperator:
+        """The error to raise where the operator is known, but not in this variant."""
+        return UnsupportedOperator(
+            f"The twin's operator {self.label} does not cover {what}; the audit goes on gradient-free. "
+            "A plugin can supply it with register_operators."
+        )
 
 
 Builder = Callable[[Node], Function]
+Surrogate = str | Callable[[Node], str | None] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operator:
-    """A builder, the first opset it is right for, and the name of its surrogate gradient where it has one."""
+    """How nodes of one type are built, from one opset on.
+
+    surrogate: name of its backward pass where that is not the derivative, or a function of the node that says so.
+    host: positions of the inputs that are read as Python numbers (a shape, axes, an exponent); they come as CPU
+    tensors. shape_only: it reads its inputs' shapes, never their values, and returns a CPU tensor.
+    """
 
     build: Builder
-    since: int
-    surrogate: str | None = None
+    since: int = 1
+    surrogate: Surrogate = None
+    host: frozenset[int] = frozenset()
+    shape_only: bool = False
+
+    def surrogate_for(self, node: Node) -> str | None:
+        """The name of the surrogate gradient that this node has, None where it has its own."""
+        return self.surrogate(node) if callable(self.surrogate) else self.surrogate
 
 
 @dataclass
@@ -44,17 +83,31 @@ class Operators:
     table: dict[tuple[str, str], list[Operator]] = field(default_factory=dict)
 
     def register(
-        self, op_type: str, build: Builder, *, domain: str = "", since: int = 1, surrogate: str | None = None
+        self,
+        op_type: str,
+        build: Builder,
+        *,
+        domain: str = "",
+        since: int = 1,
+        surrogate: Surrogate = None,
+        host: Iterable[int] = (),
+        shape_only: bool = False,
     ) -> None:
         """Add an operator: for a node, the newest entry not newer than the file's opset is used.
 
+        build: takes the Node once, when the twin is made, and returns the function that runs at every forward pass; it
+        raises `node.unsupported(...)` for a variant that it lacks. The function must be made of torch functions that
+        `torch.vmap` can map, and must not change its inputs.
         surrogate: a few words on the backward pass where it is not the derivative ("straight-through"); the report
-        lists it. Raises PluginError where (domain, op_type, since) is taken.
+        lists it. host, shape_only: see `Operator`.
+        Raises PluginError where (domain, op_type, since) is taken.
         """
         known = self.table.setdefault((domain, op_type), [])
         if any(operator.since == since for operator in known):
             raise PluginError(f"operator {domain or 'ai.onnx'}::{op_type} since opset {since} is registered twice")
-        known.append(Operator(build, since, surrogate))
+        known.append(
+            Operator(build=build, since=since, surrogate=surrogate, host=frozenset(host), shape_only=shape_only)
+        )
         known.sort(key=lambda operator: operator.since)
 
     def find(self, node: Node) -> Operator:
@@ -62,7 +115,32 @@ class Operators:
         fitting = [o for o in self.table.get((node.domain, node.op_type), []) if o.since <= node.opset]
         if not fitting:
             raise UnsupportedOperator(
-                f"The twin has no operator {node.domain or 'ai.onnx'}::{node.op_type} (opset {node.opset}, node "
-                f"{node.name!r}); the audit goes on gradient-free. A plugin can supply it with register_operators."
+                f"The twin has no operator {node.label}; the audit goes on gradient-free. "
+                "A plugin can supply it with register_operators."
             )
         return fitting[-1]
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self.table
+
+
+def integers(value: Tensor) -> list[int]:
+    """The entries of a host input (a shape, axes) as Python integers."""
+    return [int(entry) for entry in value.reshape(-1).tolist()]
+
+
+def straight_through(x: Tensor, hard: Tensor) -> Tensor:
+    """`hard` in the forward pass, bit for bit; the gradient passes to x as if hard were x."""
+    if not torch.is_grad_enabled():
+        return hard
+    return hard.detach() + (x - x.detach())
+
+
+def check_size(shape: Iterable[int], itemsize: int = 4) -> None:
+    """Raise ModelError where a tensor that the file asks for would take more than `MEMORY`."""
+    shape = tuple(shape)
+    if prod(shape) * itemsize > MEMORY:
+        raise ModelError(
+            f"One tensor of the file may take {MEMORY >> 20} MiB, it asks for one of shape {list(shape)}; "
+            "such a file is broken or hostile."
+        )

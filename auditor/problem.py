@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ class Problem:
 
     norm, grid: of the threat. classes: of the model. inputs: clean samples `[batch, *shape]`. labels: int64
     `[batch]`. targets: the label the goal asks for, -1 where any other will do. epsilon: `[batch]`. lower, upper: the
-    box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. best: the
-    point of smallest margin that any attack has found for the sample (the clean input at first). ids, restarts, ages:
+    box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. found,
+    slots: the host's table of best points and each row's place in it; read it through `best`. ids, restarts, ages:
     int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness.
     """
 
@@ -36,7 +37,8 @@ class Problem:
     lower: Tensor
     upper: Tensor
     weights: Tensor | None
-    best: Tensor
+    found: Tensor
+    slots: Tensor
     ids: Tensor
     restarts: Tensor
     ages: Tensor
@@ -45,16 +47,25 @@ class Problem:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def best(self) -> Tensor:
+        """The point of smallest margin that any attack has found for each row's sample, at first the clean input."""
+        return self.found[self.slots]
+
     def take(self, rows: Tensor) -> Problem:
         """The problem of some rows (int64 indices), in their order; they may repeat."""
         parts = {name: getattr(self, name)[rows] for name in PER_ROW}
         weights = None if self.weights is None else self.weights[rows]
-        draws = replace(self.draws, ids=parts["ids"], restarts=parts["restarts"], ages=parts["ages"])
+        draws = replace(self.draws, ids=parts["ids"], restarts=parts["restarts"], ages=parts["ages"], _calls=count())
         return replace(self, **parts, weights=weights, draws=draws)
 
     def wide(self, values: Tensor) -> Tensor:
         """`[batch]` as `[batch, 1, …, 1]`, so that it broadcasts over inputs."""
         return values.reshape(-1, *([1] * (self.inputs.ndim - 1)))
+
+    def at(self, ages: Tensor, phase: int) -> Problem:
+        """The same rows at other ages, with the draws of a phase (start, query or step)."""
+        return replace(self, ages=ages, draws=replace(self.draws, ages=ages, phase=phase, _calls=count()))
 
     # the goal
 
@@ -74,6 +85,7 @@ class Problem:
         if self.norm is Norm.LINF:
             direction = weighted.sign()
         else:
+            weighted = torch.where(self.upper > self.lower, weighted, 0)  # a frozen feature takes no share of the step
             direction = weighted / self.wide(_size(weighted).clamp_min(torch.finfo(gradient.dtype).tiny))
         return direction if self.weights is None else direction * self.weights
 
@@ -133,7 +145,7 @@ class Problem:
         return (inward * spacing).to(points.dtype)
 
 
-PER_ROW = ("inputs", "labels", "targets", "epsilon", "lower", "upper", "best", "ids", "restarts", "ages")
+PER_ROW = ("inputs", "labels", "targets", "epsilon", "lower", "upper", "slots", "ids", "restarts", "ages")
 
 
 def _size(change: Tensor) -> Tensor:

@@ -307,7 +307,7 @@ def read_record(folder: Path) -> Record:
         schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
         if schema != SCHEMA:
             raise RecordError(
-                f"{path} has schema {schema!r}, this advaudit reads {SCHEMA}; scan again, or use the version that wrote it."
+                f"{path} has schema {schema!r}, this advaudit reads {SCHEMA}; scan again, or use the version it is from."
             )
         return msgspec.json.decode(raw, type=Record)
     except msgspec.DecodeError as error:

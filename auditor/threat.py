@@ -1,4 +1,4 @@
-"""The threat model: which changes of an input count. Geometry in float64, rounded inward to the float32 of the model."""
+"""The threat model: which changes of an input count. Computed in float64, rounded inward to the model's float32."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""How an audit is computed: device, threads, batch width, precision. It may move a result by rounding, never a draw."""
+
+from __future__ import annotations
+
+import msgspec
+
+from auditor.errors import UsageError
+
+PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """Recorded with every result; `--resume` refuses another.
+
+    device: `cpu` or `cuda`. threads: of torch and of the runtime. width: rows that the twin computes at once (fewer
+    are padded to a power of two). precision: of the search; candidates are float32 and judged in the deployed
+    precision whatever it is.
+    """
+
+    device: str
+    threads: int
+    width: int = 64
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
+        if self.width < 1:
+            raise UsageError(f"--batch-size is at least 1, got {self.width}.")
+
+    @property
+    def chunk(self) -> int:
+        """Samples that one unit of work covers: a kill loses at most one unit."""
+        return max(4 * self.width, 64)
+
+    def padded(self, rows: int) -> int:
+        """The width that a batch of this many rows is computed at: the next power of two, at most `width`."""
+        return rows if rows >= self.width else min(self.width, 1 << (rows - 1).bit_length())
+
+    @classmethod
+    def choose(
+        cls, device: str = "auto", *, width: int | None = None, threads: int | None = None, precision: str = "float32"
+    ) -> Execution:
+        """Settle `auto` and check that the device is there. Raises UsageError where it isn't."""
+        import torch
+
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device is auto, cpu or cuda, got {device!r}.")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
+        chosen = torch.get_num_threads() if threads is None else threads
+        return cls(device=device, threads=chosen, width=width or (256 if device == "cuda" else 64), precision=precision)

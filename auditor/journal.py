@@ -1,0 +1,110 @@
+"""The journal: every finished unit of work on disk before the next begins, so that a kill loses one unit at most."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auditor.errors import RecordError
+from auditor.ledger import UnitResult
+
+JOURNAL = "journal.jsonl"
+BLOCKS = "blocks"
+Key = tuple[int, int]
+ARRAYS = ("index", "broken", "lost", "margin", "best", "spent", "adversarial", "label", "distance")
+
+
+class Journal:
+    """`journal.jsonl` and numbered blocks in a record's directory while the scan runs.
+
+    The first line is the header (plan digest, execution); each further line names a finished unit (stage, chunk) and
+    its block. A torn last line, or a line whose block is torn, is dropped together with all that follows.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any], *, resume: bool):
+        self.folder = folder
+        self.path = folder / JOURNAL
+        self.done: dict[Key, UnitResult] = {}
+        kept: list[str] = []
+        if resume and self.path.exists():
+            kept = self._read(header)
+        (folder / BLOCKS).mkdir(parents=True, exist_ok=True)
+        lines = kept or [json.dumps(header, sort_keys=True)]
+        write_whole(self.path, "".join(line + "\n" for line in lines).encode())
+
+    def _read(self, header: dict[str, Any]) -> list[str]:
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            found = json.loads(lines[0])
+        except ValueError:
+            return []
+        for name, wanted in json.loads(json.dumps(header)).items():
+            if found.get(name) != wanted:
+                raise RecordError(
+                    f"{self.folder} holds the journal of another {name.replace('_', ' ')} and can't be resumed with "
+                    "this one; give the same options, another --out, or --overwrite."
+                )
+        kept = [lines[0]]
+        for line in lines[1:]:
+            try:
+                entry = json.loads(line)
+                result = self._load(entry)
+            except (ValueError, KeyError, TypeError, OSError, EOFError):
+                break
+            self.done[(entry["stage"], entry["chunk"])] = result
+            kept.append(line)
+        return kept
+
+    def _load(self, entry: dict[str, Any]) -> UnitResult:
+        with np.load(self.folder / BLOCKS / entry["block"], allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in ARRAYS}
+        return UnitResult(**columns, rejected=entry["rejected"], error=entry["error"], seconds=entry["seconds"])
+
+    def write(self, key: Key, result: UnitResult) -> None:
+        """Put a finished unit on disk: first its block, then the line that names it, each synced."""
+        block = f"{key[0]:03d}-{key[1]:05d}.npz"
+        columns = {f.name: getattr(result, f.name) for f in fields(UnitResult) if f.name in ARRAYS}
+        path = self.folder / BLOCKS / block
+        with path.open("wb") as file:
+            np.savez(file, **columns)
+            file.flush()
+            os.fsync(file.fileno())
+        entry = {
+            "stage": key[0],
+            "chunk": key[1],
+            "block": block,
+            "rejected": result.rejected,
+            "error": result.error,
+            "seconds": result.seconds,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Take journal and blocks away once the record is complete."""
+        for block in (self.folder / BLOCKS).glob("*.npz"):
+            block.unlink()
+        (self.folder / BLOCKS).rmdir()
+        self.path.unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even if the process is killed or the disk is full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

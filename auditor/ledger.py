@@ -1,0 +1,103 @@
+"""What the search knows of each sample so far, and the result of one unit of work that changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from auditor.samples import Samples
+
+
+@dataclass
+class UnitResult:
+    """What one attack did to one chunk of samples; it is journalled, and the ledger changes by nothing else.
+
+    index: int64 `[k]`, positions of the samples. broken, lost, spent (`[k, 3]`: forwards, backwards, queries) and
+    margin (the smallest found) are per sample; best `[k, *shape]` is the point of that margin. adversarial, label and
+    distance are per broken sample, in the order of `index`. rejected: reason to count. error: why the attack stopped.
+    """
+
+    index: np.ndarray
+    broken: np.ndarray
+    lost: np.ndarray
+    margin: np.ndarray
+    best: np.ndarray
+    spent: np.ndarray
+    adversarial: np.ndarray
+    label: np.ndarray
+    distance: np.ndarray
+    rejected: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Ledger:
+    """Per sample, `[n]`: what is known and what was spent.
+
+    correct: classified correctly when clean, so worth attacking. broken: an adversarial example was verified. full:
+    some attack ran its full budget. lost: the target was lost while it was being judged. stage: number of the stage
+    that broke it, -1 for none. margin, best: the smallest margin found and its point.
+    """
+
+    correct: np.ndarray
+    broken: np.ndarray
+    full: np.ndarray
+    lost: np.ndarray
+    stage: np.ndarray
+    label: np.ndarray
+    distance: np.ndarray
+    margin: np.ndarray
+    best: np.ndarray
+    spent: np.ndarray
+    adversarial: dict[int, np.ndarray]
+
+    @classmethod
+    def of(cls, samples: Samples, correct: np.ndarray) -> Ledger:
+        """A ledger before any attack."""
+        n = len(samples.labels)
+        return cls(
+            correct=correct.copy(),
+            broken=np.zeros(n, bool),
+            full=np.zeros(n, bool),
+            lost=np.zeros(n, bool),
+            stage=np.full(n, -1, np.int64),
+            label=np.full(n, -1, np.int64),
+            distance=np.full(n, np.nan),
+            margin=np.full(n, np.inf),
+            best=samples.inputs.copy(),
+            spent=np.zeros((n, 3), np.int64),
+            adversarial={},
+        )
+
+    @property
+    def standing(self) -> np.ndarray:
+        """Positions of the samples still worth attacking, in order."""
+        return np.flatnonzero(self.correct & ~self.broken)
+
+    def entrants(self, share: float) -> np.ndarray:
+        """The given share of the standing samples, those of smallest margin, in the order of their ids."""
+        standing = self.standing
+        if share >= 1:
+            return standing
+        keep = int(np.ceil(share * len(standing)))
+        order = np.lexsort((standing, self.margin[standing]))
+        return np.sort(standing[order[:keep]])
+
+    def apply(self, stage: int, result: UnitResult) -> None:
+        """Enter the result of a unit of work."""
+        index = result.index
+        self.spent[index] += result.spent
+        self.lost[index] |= result.lost
+        if result.error is None:
+            self.full[index] |= ~result.lost
+        better = result.margin < self.margin[index]
+        self.margin[index[better]] = result.margin[better]
+        self.best[index[better]] = result.best[better]
+        hit = index[result.broken]
+        self.broken[hit] = True
+        self.stage[hit] = stage
+        self.label[hit] = result.label
+        self.distance[hit] = result.distance
+        self.adversarial.update({int(i): x for i, x in zip(hit, result.adversarial, strict=True)})

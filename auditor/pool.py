@@ -1,0 +1,258 @@
+"""The loop: plays one attack on one chunk of samples, rows in slots that are refilled as samples are solved."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.access import Access
+from auditor.arena import Arena
+from auditor.attack import Attack, Query, Reply, Rows, join, take
+from auditor.errors import AdvauditError, TargetUnavailable
+from auditor.ledger import UnitResult
+from auditor.oracle import Oracle
+from auditor.problem import Problem
+from auditor.verify import Reason, Ruling, Verifier
+
+QUERY, STEP = 1, 2  # phases of the draws; 0 is the start
+Tick = Callable[[int, int], None]
+"""Called with (samples finished, broken) of this unit as it goes on."""
+
+
+class Pool:
+    """One unit of work. `run` plays it to the end.
+
+    A row is one restart of one sample. All rows of a sample leave when it is solved; a row whose claim breaks the
+    threat model leaves at once, and the claim is counted under its reason.
+    """
+
+    def __init__(self, attack: Attack, restarts: int, width: int, arena: Arena, oracle: Oracle, verifier: Verifier):
+        self.attack = attack
+        self.arena = arena
+        self.oracle = oracle
+        self.verifier = verifier
+        self.width = width
+        k = len(arena.index)
+        self.queue = deque((slot, restart) for restart in range(restarts) for slot in range(k))
+        self.pending = np.full(k, restarts)
+        self.solved = np.zeros(k, bool)
+        self.lost = np.zeros(k, bool)
+        self.demand = np.zeros(k)
+        self.spent = np.zeros((k, 3), np.int64)
+        self.rejected: Counter[str] = Counter()
+        self.found: dict[int, tuple[np.ndarray, Ruling]] = {}
+        self.rows: Rows | None = None
+        self.gathered: Problem | None = None
+        self.slots = self.restarts = self.ages = torch.zeros(0, dtype=torch.int64, device=arena.labels.device)
+        self.places = np.zeros(0, np.int64)
+
+    def run(self, tick: Tick) -> UnitResult:
+        """Play the attack until every row is done. An attack that raises ends here, with what it found so far."""
+        began = time.perf_counter()
+        error = None
+        try:
+            self.play(tick)
+        except AdvauditError as failure:
+            error = str(failure)
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+        self.hand_in_best()
+        return self.result(time.perf_counter() - began, error)
+
+    def play(self, tick: Tick) -> None:
+        """The loop: query, judge, step, let go."""
+        while self.refill() and self.rows is not None:
+            query = self.attack.query(self.problem(QUERY), self.rows)
+            try:
+                reply, dead = self.ask(query, self.rows)
+            except TargetUnavailable:
+                self.lost[self.places] = True
+                self.leave(np.zeros(len(self.places), bool))
+                continue
+            problem = self.problem(STEP)
+            self.rows = self.attack.step(problem, self.rows, reply)
+            self.ages = self.ages + 1
+            if not self.misshapen(problem):
+                self.retire(dead)
+            tick(int((self.solved | (self.pending == 0)).sum()), int(self.solved.sum()))
+
+    def problem(self, phase: int) -> Problem:
+        """The rows' problem; what does not change from step to step is gathered once."""
+        if self.gathered is None:
+            self.gathered = self.arena.problem(self.slots, self.restarts)
+        return self.gathered.at(self.ages, phase)
+
+    def refill(self) -> bool:
+        """Fill free slots from the queue; False when nothing is left to do."""
+        newcomers: list[tuple[int, int]] = []
+        while self.queue and len(self.places) + len(newcomers) < self.width:
+            slot, restart = self.queue.popleft()
+            if not self.solved[slot] and not self.lost[slot]:
+                newcomers.append((slot, restart))
+        if newcomers:
+            device = self.slots.device
+            fresh = torch.tensor(newcomers, dtype=torch.int64, device=device)
+            problem = self.arena.problem(fresh[:, 0], fresh[:, 1])
+            started = self.attack.start(problem)
+            if started.x.shape != problem.inputs.shape or started.x.dtype != problem.inputs.dtype:
+                self.rejected[Reason.SHAPE] += len(newcomers)
+                self.pending[fresh[:, 0].cpu().numpy()] -= 1
+                return self.refill()
+            self.rows = started if self.rows is None or not len(self.places) else join([self.rows, started])
+            self.slots = torch.cat([self.slots, fresh[:, 0]])
+            self.restarts = torch.cat([self.restarts, fresh[:, 1]])
+            self.ages = torch.cat([self.ages, problem.ages])
+            self.places = self.slots.cpu().numpy()
+            self.gathered = None
+        return bool(len(self.places))
+
+    def ask(self, query: Query, rows: Rows) -> tuple[Reply, np.ndarray]:
+        """The reply, and which rows are dead: their claim broke the threat model."""
+        owner = query.owner
+        problem, state = self.problem(STEP), rows
+        if owner is not None:
+            problem, state = problem.take(owner), take(rows, owner)
+        reply = self.oracle.ask(query, lambda scores: self.attack.objective(scores, problem, state))
+        owners = np.arange(len(self.places)) if owner is None else owner.cpu().numpy()
+        np.add.at(self.spent, self.places[owners], np.asarray(self.oracle.spend, np.int64))
+        return reply, self.examine(query.points, owners, problem, reply, query.probes)
+
+    def examine(
+        self, points: Tensor, owners: np.ndarray, problem: Problem, reply: Reply, probes: Tensor | None
+    ) -> np.ndarray:
+        """Keep best points and send claims to the verifier; bool per row, True where a claim broke the rules."""
+        margins = self.margins(problem, reply)
+        slots = self.places[owners]
+        inside = problem.contains(points).cpu().numpy()
+        proposed = np.ones(len(points), bool) if probes is None else ~probes.cpu().numpy()
+        self.arena.keep_best(slots, np.where(inside & proposed, margins, np.inf), points)
+        claims = np.flatnonzero(proposed & ~(margins >= -self.demand[slots]))
+        dead = np.zeros(len(self.places), bool)
+        for claim in claims[np.argsort(margins[claims], kind="stable")]:
+            dead[owners[claim]] |= self.claim(int(slots[claim]), points[claim], float(margins[claim]))
+        return dead
+
+    def margins(self, problem: Problem, reply: Reply) -> np.ndarray:
+        """Distance to the goal of each point in scores; for labels alone -1 where it is reached and 1 where not."""
+        if reply.scores is not None:
+            values: np.ndarray = problem.margin(reply.scores).double().cpu().numpy()
+            return values
+        goal = problem.targets
+        reached = torch.where(goal >= 0, reply.labels == goal, reply.labels != problem.labels)
+        return np.where(reached.cpu().numpy(), -1.0, 1.0)
+
+    def claim(self, slot: int, point: Tensor, margin: float) -> bool:
+        """Have the verifier judge a point; True where it breaks the threat model, so that its row has to leave."""
+        if self.solved[slot] or self.lost[slot]:
+            return False
+        ruling = self.judge(slot, point)
+        if ruling is None or ruling.broken:
+            return False
+        self.rejected[str(ruling.reason)] += 1
+        if ruling.reason is Reason.NOT_MISCLASSIFIED:
+            # twin and target disagree here: the next claim has to be clearer
+            self.demand[slot] = max(2 * abs(margin), self.demand[slot]) if np.isfinite(margin) else self.demand[slot]
+            return False
+        return True
+
+    def judge(self, slot: int, point: Tensor) -> Ruling | None:
+        """The verifier's ruling on a point, entered if it is a break; None where the target was lost."""
+        candidate = point.detach().to("cpu", torch.float32).numpy()
+        try:
+            ruling = self.verifier.judge(int(self.arena.index[slot]), candidate)
+        except TargetUnavailable:
+            self.lost[slot] = True
+            return None
+        if ruling.label is not None:
+            self.spent[slot, 2] += self.verifier.votes
+        if ruling.broken:
+            self.solved[slot] = True
+            self.found[slot] = (candidate, ruling)
+        return ruling
+
+    def misshapen(self, problem: Problem) -> bool:
+        """Whether a step returned points of another shape or dtype: all its rows end, each counted."""
+        rows = self.rows
+        if rows is not None and rows.x.shape == problem.inputs.shape and rows.x.dtype == problem.inputs.dtype:
+            return False
+        self.rejected[Reason.SHAPE] += len(self.places)
+        self.leave(np.zeros(len(self.places), bool))
+        return True
+
+    def retire(self, dead: np.ndarray) -> None:
+        """Judge the points of rows at their end, then let go of every row that is done."""
+        rows = self.rows
+        if rows is None:
+            return
+        gone = dead | self.solved[self.places] | self.lost[self.places]
+        claims = np.zeros(len(gone), bool) if rows.done is None else rows.done.cpu().numpy()
+        ending = ~gone & (claims | (self.ages.cpu().numpy() >= self.attack.steps))
+        if ending.any():
+            self.finish(rows, np.flatnonzero(ending), claims)
+        self.leave(~(gone | ending | self.solved[self.places] | self.lost[self.places]))
+
+    def finish(self, rows: Rows, ending: np.ndarray, claims: np.ndarray) -> None:
+        """Judge the last points of ending rows: forward only, and whatever breaks the rules is counted."""
+        index = torch.from_numpy(ending).to(self.slots.device)
+        problem = self.problem(STEP).take(index)
+        query = Query(points=rows.x[index], gradient=False)
+        try:
+            reply = self.oracle.ask(query, problem.margin)
+        except TargetUnavailable:
+            self.lost[self.places[ending]] = True
+            return
+        np.add.at(self.spent, self.places[ending], np.asarray(self.oracle.spend, np.int64))
+        self.examine(query.points, ending, problem, reply, None)
+        inside = problem.contains(query.points).cpu().numpy()
+        still = (query.points == problem.inputs).flatten(1).all(dim=1).cpu().numpy()
+        margins = self.margins(problem, reply)
+        for place, row in enumerate(ending):
+            judged = not margins[place] >= -self.demand[self.places[row]]
+            if not judged and (claims[row] or still[place] or not inside[place]):
+                self.claim(int(self.places[row]), query.points[place], float(margins[place]))
+
+    def leave(self, stay: np.ndarray) -> None:
+        """Keep the rows that stay; the others free their slots."""
+        if stay.all():
+            return
+        np.subtract.at(self.pending, self.places[~stay], 1)
+        index = torch.from_numpy(np.flatnonzero(stay)).to(self.slots.device)
+        self.slots, self.restarts, self.ages = self.slots[index], self.restarts[index], self.ages[index]
+        self.places = self.places[stay]
+        self.gathered = None
+        if self.rows is not None:
+            self.rows = take(self.rows, index) if len(self.places) else None
+
+    def hand_in_best(self) -> None:
+        """The target has the last word on each standing sample's best point, also where the twin sees no break."""
+        if self.attack.access is not Access.GRADIENT:
+            return  # its every point has been judged by the target already
+        for slot in np.flatnonzero(~self.solved & ~self.lost & np.isfinite(self.arena.margin)):
+            if self.arena.margin[slot] >= -self.demand[slot]:
+                self.judge(int(slot), self.arena.best[slot])
+
+    def result(self, seconds: float, error: str | None) -> UnitResult:
+        """What this unit did, as data."""
+        order = sorted(self.found)
+        shape = self.arena.inputs.shape[1:]
+        rulings = [self.found[slot][1] for slot in order]
+        adversarial = [self.found[slot][0] for slot in order]
+        return UnitResult(
+            index=self.arena.index,
+            broken=self.solved,
+            lost=self.lost,
+            margin=self.arena.margin,
+            best=self.arena.best.to("cpu", torch.float32).numpy(),
+            spent=self.spent,
+            adversarial=np.stack(adversarial) if order else np.zeros((0, *shape), np.float32),
+            label=np.array([ruling.label for ruling in rulings], np.int64),
+            distance=np.array([ruling.distance for ruling in rulings], np.float64),
+            rejected=dict(sorted(self.rejected.items())),
+            error=error,
+            seconds=seconds,
+        )
