@@ -8,37 +8,36 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from auditor.attack import Attack
-    from auditor.certify import Certifier
-    from auditor.check import Check
-    from auditor.defense import Defense
     from auditor.operators import Operators
     from auditor.record import Entry
     from auditor.samples import Samples, SamplesOptions
     from auditor.target import Target, TargetOptions
 
 PROJECT = "advaudit"
+Register = Callable[[type[Any]], None]
+"""What a `register_*` hook is handed: call it with each class."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_attacks(register: Callable[[type[Attack]], None]) -> None:
+def register_attacks(register: Register) -> None:
     """Call register(AttackClass) for each attack this plugin offers."""
 
 
 @hookspec
-def register_checks(register: Callable[[type[Check]], None]) -> None:
+def register_checks(register: Register) -> None:
     """Call register(CheckClass) for each obscurity check: it looks at the outcomes and may raise a finding."""
 
 
 @hookspec
-def register_certifiers(register: Callable[[type[Certifier]], None]) -> None:
+def register_certifiers(register: Register) -> None:
     """Call register(CertifierClass) for each certifier: it proves that samples can't be broken."""
 
 
 @hookspec
-def register_defenses(register: Callable[[type[Defense]], None]) -> None:
+def register_defenses(register: Register) -> None:
     """Call register(DefenseClass) for each inference-time defence: it wraps the target and its twin."""
 
 

@@ -132,27 +132,30 @@ class Host:
                 raise PluginError(f"Plugin {name} implements the hook {attribute}, which does not exist; {hint}")
 
     def _collect(self, plugin: Any) -> None:
-        """Call the plugin's own register hooks, so that an error is its own."""
-        if function := getattr(plugin, "register_attacks", None):
-            function(register=lambda attack: _enter(self.attacks, attack.name, attack, "attack"))
-        if function := getattr(plugin, "register_checks", None):
-            function(register=lambda check: _enter(self.checks, check.id, check, "check"))
-        if function := getattr(plugin, "register_certifiers", None):
-            function(register=lambda certifier: _enter(self.certifiers, certifier.name, certifier, "certifier"))
-        if function := getattr(plugin, "register_defenses", None):
-            function(register=lambda defense: _enter(self.defenses, defense.name, defense, "defence"))
-        if function := getattr(plugin, "register_reporters", None):
+        """Call this plugin's own register hooks, so that an error is known to be its own."""
+        for name, table, kind in (
+            ("register_attacks", self.attacks, "attack"),
+            ("register_checks", self.checks, "check"),
+            ("register_certifiers", self.certifiers, "certifier"),
+            ("register_defenses", self.defenses, "defence"),
+        ):
+            for function in self._implementations(name, plugin):
+                function(register=lambda thing, t=table, k=kind: _enter(t, getattr(thing, "name", None), thing, k))
+        for function in self._implementations("register_reporters", plugin):
             function(
                 register=lambda name, render, filename: _enter(
                     self.reporters, name, Reporter(render, filename), "report format"
                 )
             )
-        if function := getattr(plugin, "register_operators", None):
+        for function in self._implementations("register_operators", plugin):
             if self.operators is None:
                 from auditor.operators import Operators
 
                 self.operators = Operators()
             function(operators=self.operators)
+
+    def _implementations(self, hook: str, plugin: Any) -> list[Callable[..., None]]:
+        return [impl.function for impl in getattr(self.manager.hook, hook).get_hookimpls() if impl.plugin is plugin]
 
     def load_target(self, ref: str, options: TargetOptions) -> Target:
         """The target for a reference. Raises UsageError where no plugin knows it, ModelError where it can't be run."""
@@ -183,7 +186,9 @@ class Host:
         return [plugin for plugin in self.plugins if plugin.error]
 
 
-def _enter(table: dict[str, Any], name: str, thing: Any, kind: str) -> None:
+def _enter(table: dict[str, Any], name: str | None, thing: Any, kind: str) -> None:
+    if not name or not isinstance(name, str):
+        raise PluginError(f"{thing!r} is registered as {kind} without a name; give it a class attribute `name`.")
     if name in table:
         raise PluginError(f"The {kind} {name!r} is registered twice; rename one.")
     table[name] = thing

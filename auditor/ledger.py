@@ -36,12 +36,14 @@ class UnitResult:
 class Ledger:
     """Per sample, `[n]`: what is known and what was spent.
 
-    correct: classified correctly when clean, so worth attacking. broken: an adversarial example was verified. full:
+    correct: classified correctly when clean, so worth attacking. spared: certified and not drawn to be attacked all the
+    same. broken: an adversarial example was verified. full:
     some attack ran its full budget. lost: the target was lost while it was being judged. stage: number of the stage
     that broke it, -1 for none. margin, best: the smallest margin found and its point.
     """
 
     correct: np.ndarray
+    spared: np.ndarray
     broken: np.ndarray
     full: np.ndarray
     lost: np.ndarray
@@ -54,11 +56,12 @@ class Ledger:
     adversarial: dict[int, np.ndarray]
 
     @classmethod
-    def of(cls, samples: Samples, correct: np.ndarray) -> Ledger:
+    def of(cls, samples: Samples, correct: np.ndarray, spared: np.ndarray | None = None) -> Ledger:
         """A ledger before any attack."""
         n = len(samples.labels)
         return cls(
             correct=correct.copy(),
+            spared=np.zeros(n, bool) if spared is None else spared.copy(),
             broken=np.zeros(n, bool),
             full=np.zeros(n, bool),
             lost=np.zeros(n, bool),
@@ -74,7 +77,12 @@ class Ledger:
     @property
     def standing(self) -> np.ndarray:
         """Positions of the samples still worth attacking, in order."""
-        return np.flatnonzero(self.correct & ~self.broken)
+        return np.flatnonzero(self.correct & ~self.broken & ~self.spared)
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of all samples that are correct and not broken so far."""
+        return float((self.correct & ~self.broken).sum()) / max(len(self.correct), 1)
 
     def entrants(self, share: float) -> np.ndarray:
         """The given share of the standing samples, those of smallest margin, in the order of their ids."""

@@ -269,6 +269,7 @@ class Record(Struct, frozen=True, kw_only=True):
     curve: list[CurvePoint]
     seconds: float
     command: str
+    class_names: list[str] | None = None
     summary: str = ""
 
 
@@ -307,7 +308,7 @@ def read_record(folder: Path) -> Record:
         schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
         if schema != SCHEMA:
             raise RecordError(
-                f"{path} has schema {schema!r}, this advaudit reads {SCHEMA}; scan again, or use the version it is from."
+                f"{path} has schema {schema!r}, this advaudit reads {SCHEMA}; scan again, or use its version."
             )
         return msgspec.json.decode(raw, type=Record)
     except msgspec.DecodeError as error:

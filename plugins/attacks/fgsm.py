@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
-from auditor.hookspecs import hookimpl
+from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
 
@@ -33,5 +33,5 @@ class FGSM(Attack):
 
 
 @hookimpl
-def register_attacks(register) -> None:  # type: ignore[no-untyped-def]
+def register_attacks(register: Register) -> None:
     register(FGSM)

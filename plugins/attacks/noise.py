@@ -9,7 +9,7 @@ import torch
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
-from auditor.hookspecs import hookimpl
+from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
 
@@ -37,5 +37,5 @@ class Noise(Attack):
 
 
 @hookimpl
-def register_attacks(register) -> None:  # type: ignore[no-untyped-def]
+def register_attacks(register: Register) -> None:
     register(Noise)

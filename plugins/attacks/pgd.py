@@ -9,7 +9,7 @@ from torch import Tensor
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
-from auditor.hookspecs import hookimpl
+from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
 
@@ -45,5 +45,5 @@ class PGD(Attack):
 
 
 @hookimpl
-def register_attacks(register) -> None:  # type: ignore[no-untyped-def]
+def register_attacks(register: Register) -> None:
     register(PGD)

@@ -1,0 +1,125 @@
+"""audit.toml: every table as a typed struct. An error names the file, the key and what it takes. Loads no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct, field
+
+from auditor.errors import UsageError
+from auditor.gate import Rule
+
+FILE = "audit.toml"
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of audit.toml; a key that it doesn't have is an error."""
+
+
+class ModelTable(Table, frozen=True, kw_only=True):
+    """[model] what stands before the file. preprocess: a preset's name or a TOML file, instead of the other keys."""
+
+    path: str | None = None
+    preprocess: str | None = None
+    scale: float | None = None
+    mean: list[float] | float | None = None
+    std: list[float] | float | None = None
+    layout: str | None = None
+    channels: str | None = None
+    output: str | None = None
+
+
+class SamplesTable(Table, frozen=True, kw_only=True):
+    """[samples] classes: names in the order of the labels. size: [height, width] that pictures are brought to."""
+
+    path: str | None = None
+    classes: list[str] | None = None
+    labels: str = "given"
+    size: list[int] | None = None
+    limit: int | None = None
+
+
+class ThreatTable(Table, frozen=True, kw_only=True):
+    """[[threat]] weights, frozen: a list with one value per feature, or the path of an .npy file."""
+
+    name: str = ""
+    norm: str = "linf"
+    epsilon: str | float | None = None
+    bounds: list[float] | None = None
+    goal: str = "untargeted"
+    weights: str | list[float] | None = None
+    frozen: str | list[bool] | list[int] | None = None
+    grid: str | float | None = None
+
+
+class SearchTable(Table, frozen=True, kw_only=True):
+    """[search]"""
+
+    suite: str = "standard"
+    seed: int = 0
+    access: str = "gradient"
+    certify: bool = True
+
+
+class RunTable(Table, frozen=True, kw_only=True):
+    """[run] timeout (seconds) and memory (bytes) limit one run of the file under audit."""
+
+    device: str = "auto"
+    batch_size: int | None = None
+    threads: int | None = None
+    precision: str = "float32"
+    timeout: float = 60.0
+    memory: int = 8 << 30
+
+
+class Config(Table, frozen=True, kw_only=True):
+    """A whole audit.toml. folder: where it lies, which its paths are relative to."""
+
+    model: ModelTable = field(default_factory=ModelTable)
+    samples: SamplesTable = field(default_factory=SamplesTable)
+    threat: list[ThreatTable] = field(default_factory=list)
+    search: SearchTable = field(default_factory=SearchTable)
+    attack: list[dict[str, Any]] = field(default_factory=list)
+    defense: list[dict[str, Any]] = field(default_factory=list)
+    run: RunTable = field(default_factory=RunTable)
+    gate: list[Rule] = field(default_factory=list)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a TOML file. Raises UsageError where it can't be read or a key is unknown."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The plan {path} can't be read ({type(error).__name__}); give an audit.toml.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+    try:
+        return msgspec.convert(tables, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}; docs/config.md lists the keys.") from error
+
+
+def find_config(model: str) -> Path | None:
+    """The audit.toml beside the model, else the one in the working directory, else None."""
+    for folder in (Path(model).parent, Path()):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    return None
+
+
+def read_array(value: str | list[Any] | None, folder: Path, key: str) -> np.ndarray | None:
+    """A list, or the `.npy` file it names. Raises UsageError where the file can't be read."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return np.asarray(value)
+    try:
+        return np.asarray(np.load(folder / value, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(
+            f"{key} is a list or an .npy file, {value!r} can't be read ({type(error).__name__})."
+        ) from error

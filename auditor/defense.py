@@ -1,0 +1,70 @@
+"""The defence protocol (inference time): wraps target and twin, and says what it does to gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from auditor.target import Target
+from auditor.twin import Twin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense(ABC):
+    """A transformation of inputs that is deployed in front of the model.
+
+    gradient: `exact` (differentiable as it is), `bpda` (the twin gets a stand-in backward pass, named in the report)
+    or `random` (answers vary; the verifier asks several times). Inputs are in sample units.
+    """
+
+    name: ClassVar[str]
+    gradient: ClassVar[str]
+
+    @abstractmethod
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """What reaches the target, for inputs `[batch, *shape]`: the real thing."""
+
+    @abstractmethod
+    def relaxed(self, x: Tensor) -> Tensor:
+        """The same for the twin, with a useful gradient."""
+
+    def wrap_target(self, target: Target) -> Target:
+        """The target behind this defence."""
+        return DefendedTarget(self, target)
+
+    def wrap_twin(self, twin: Twin) -> Twin:
+        """The twin behind this defence; a stand-in gradient is added to its surrogates."""
+        own = () if self.gradient == "exact" else (f"defence {self.name}: {self.gradient}",)
+        return replace(twin, before=(self.relaxed, *twin.before), surrogates=(*twin.surrogates, *own))
+
+
+class DefendedTarget(Target):
+    """A target with a defence in front: the pair is what is deployed, so the pair is what decides."""
+
+    def __init__(self, defense: Defense, inner: Target):
+        self.defense = defense
+        self.inner = inner
+        self.name = inner.name
+        self.path, self.sha256 = inner.path, inner.sha256
+        self.classes, self.class_names = inner.classes, inner.class_names
+        self.output, self.access, self.shape = inner.output, inner.access, inner.shape
+        self.batch, self.runtime = inner.batch, inner.runtime
+        self.preprocess = inner.preprocess
+
+    def fit(self, sample_shape: tuple[int, ...]) -> None:
+        self.inner.fit(sample_shape)
+        self.preprocess = self.inner.preprocess
+
+    def twin(self) -> Twin:
+        return self.defense.wrap_twin(self.inner.twin())
+
+    def scores(self, x: np.ndarray, *, batch: int | None = None) -> np.ndarray:
+        self.queries += len(x)
+        return self.inner.scores(self.defense.transform(x.astype(np.float32, copy=False)), batch=batch)
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        return self.inner._run(x)

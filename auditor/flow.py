@@ -1,0 +1,64 @@
+"""The whole flow on one screen: from a model file to a record."""
+
+from __future__ import annotations
+
+from auditor.certificates import certify
+from auditor.events import Finished, Listener, Observed
+from auditor.folder import Folder
+from auditor.gate import judged
+from auditor.host import Host
+from auditor.job import Job
+from auditor.ledger import Ledger
+from auditor.obscurity import inspect
+from auditor.observe import observe
+from auditor.outcomes import evidence, settle
+from auditor.prepare import check_accuracy, load, measure_twin, measure_twin_again, tell_duration
+from auditor.record import Record
+from auditor.search import Search
+from auditor.verify import Verifier
+from auditor.write import compose
+
+
+def audit(job: Job, host: Host, listen: Listener) -> Record:
+    """Scan one model on one set of samples under one threat, and write the record to `job.out`.
+
+    An attack proposes, the deployed model decides: nothing counts as an adversarial example until the verifier has
+    found it inside the threat model and the target misclassifies it. Raises AdvauditError where the scan can't be run;
+    what had been finished then stays in the journal, and `job.resume` goes on from it.
+    """
+    target, samples, region = load(job, host)
+    observation = observe(target, samples)
+    correct = check_accuracy(job, target, samples, observation)
+    listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
+
+    plan = job.plan(target, samples)
+    with Folder.open(job, plan) as folder:
+        twin, why_no_twin, agreement = measure_twin(job, target, samples)
+        verifier = Verifier(target, samples, job.threat, region, votes=observation.votes)
+        certificates = certify(job, host, twin, samples, region)
+        ledger = Ledger.of(samples, correct, spared=certificates.spared)
+        search = Search(
+            target=target,
+            twin=twin,
+            samples=samples,
+            threat=job.threat,
+            region=region,
+            verifier=verifier,
+            access=job.access,
+            execution=job.execution,
+            seed=job.seed,
+            journal=folder.journal,
+            listen=listen,
+        )
+        tell_duration(job, search, ledger, listen)
+
+        attacks = search.play(job.suite, ledger)
+        outcomes = settle(samples, job.threat, observation, ledger, job.suite, certificates.certified)
+        proof = evidence(samples, ledger)
+        fidelity = measure_twin_again(target, twin, agreement, proof, job.execution)
+        belief = inspect(host, search, ledger, attacks, observation, fidelity, why_no_twin)
+
+        record = compose(job, host, search, plan, outcomes, proof, attacks, fidelity, belief, certificates, why_no_twin)
+        record = folder.finish(judged(record, job.rules), proof, certificates.witness)
+    listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))
+    return record

@@ -1,0 +1,116 @@
+"""A job: everything that one scan was asked to do, resolved and checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditor.access import Access
+from auditor.execution import Execution
+from auditor.gate import Rule
+from auditor.samples import Samples, SamplesOptions
+from auditor.suite import Stage
+from auditor.target import Target, TargetOptions
+from auditor.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from auditor.defense import Defense
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model, one set of samples, one threat.
+
+    model, data: references that plugins load. suite: the stages. access: the most that attacks may use. labels:
+    `given` or `predicted`. limit: a seeded subset of the samples. certify: whether certifiers run. go_on: scan even
+    where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one
+    that is there. command: how to repeat it.
+    """
+
+    model: str
+    data: str
+    target: TargetOptions
+    samples: SamplesOptions
+    threat: ThreatModel
+    suite: list[Stage]
+    execution: Execution
+    out: Path
+    seed: int = 0
+    access: Access = Access.GRADIENT
+    labels: str = "given"
+    limit: int | None = None
+    certify: bool = True
+    go_on: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    defenses: list[Defense] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    command: str = ""
+
+    def plan(self, target: Target, samples: Samples) -> dict[str, Any]:
+        """What decides the result: model, samples, threat, suite, seed, access and versions; nothing about paths."""
+        threat = self.threat
+        return {
+            "model": {
+                "sha256": target.sha256,
+                "preprocess": preprocess_table(target),
+                "output": self.target.output,
+                "defenses": [repr(defense) for defense in self.defenses],
+            },
+            "samples": {"digest": samples.digest, "n": len(samples), "labels": self.labels},
+            "threat": {
+                "norm": str(threat.norm),
+                "epsilon": threat.epsilon,
+                "bounds": None if threat.bounds is None else list(threat.bounds),
+                "goal": str(threat.goal),
+                "boxes": threat.boxes,
+                "grid": threat.grid,
+                "weights": _array_digest(threat.weights),
+                "frozen": _array_digest(threat.frozen),
+            },
+            "suite": [stage.table() for stage in self.suite],
+            "seed": self.seed,
+            "access": str(self.access),
+            "certify": self.certify,
+            "versions": versions(),
+        }
+
+    def for_threat(self, threat: ThreatModel, out: Path) -> Job:
+        """The same job for another threat, in its own directory."""
+        return replace(self, threat=threat, out=out)
+
+
+def preprocess_table(target: Target) -> dict[str, Any]:
+    """What stands before the file, as plain data."""
+    p = target.preprocess
+    return {
+        "scale": p.scale,
+        "mean": list(p.mean),
+        "std": list(p.std),
+        "layout": p.layout,
+        "channels": p.channels,
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that may change a result."""
+    return {name: version(name) for name in ("advaudit", "torch", "numpy", "onnx")}
+
+
+def digest(plan: dict[str, Any]) -> str:
+    """SHA-256 of a plan, the same however its tables are ordered."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def slug(text: str) -> str:
+    """A name that can be a directory."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "threat"
+
+
+def _array_digest(array: Any) -> str | None:
+    return None if array is None else hashlib.sha256(array.astype("float64").tobytes()).hexdigest()

@@ -1,0 +1,93 @@
+"""Rates, intervals and the table by class, from outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from scipy.stats import binomtest
+
+from auditor.record import ClassRow, Metrics, Outcome, Status
+
+GOOD = (Status.WITHSTOOD, Status.CERTIFIED)
+OPEN = (Status.UNATTACKED, Status.ERROR)
+"""Statuses that say nothing about the model: an upper bound has to count them as robust."""
+CONFIDENCE = 0.95
+
+
+def wilson(k: int, n: int) -> tuple[float, float] | None:
+    """Wilson's score interval at 95 % for k of n (Wilson 1927); None for n = 0."""
+    if n == 0:
+        return None
+    interval = binomtest(k, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return max(float(interval.low), 0.0), min(float(interval.high), 1.0)
+
+
+def count(outcomes: list[Outcome]) -> dict[str, int]:
+    """How many samples have each status, every status named."""
+    counted = Counter(outcome.status for outcome in outcomes)
+    return {str(status): counted[status] for status in Status}
+
+
+def upper_bound(outcomes: list[Outcome]) -> int:
+    """Samples not shown to be wrong: an upper bound on how many are robust."""
+    return sum(outcome.status in (*GOOD, *OPEN) for outcome in outcomes)
+
+
+def measure(outcomes: list[Outcome], *, certified: bool) -> Metrics:
+    """The metrics of a scan. Robust accuracy is None where no sample was judged by any attack or certificate.
+
+    certified: whether any certifier ran; without one the certified accuracy is None, not 0.
+    """
+    n = len(outcomes)
+    counts = count(outcomes)
+    correct = sum(outcome.clean_label == outcome.label for outcome in outcomes)
+    judged = any(outcome.status in (*GOOD, Status.BROKEN) for outcome in outcomes) or correct == 0
+    robust = upper_bound(outcomes)
+    attacked = sum(counts[s] for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
+    return Metrics(
+        clean_accuracy=correct / n if n else None,
+        robust_accuracy=robust / n if n and judged else None,
+        robust_accuracy_interval=wilson(robust, n) if judged else None,
+        certified_accuracy=counts[Status.CERTIFIED] / n if n and certified else None,
+        attack_success_rate=counts[Status.BROKEN] / attacked if attacked else None,
+        statuses=counts,
+    )
+
+
+def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None) -> list[ClassRow]:
+    """A row for every class that has samples, in the order of the labels."""
+    rows = []
+    for label in sorted({outcome.label for outcome in outcomes}):
+        own = [outcome for outcome in outcomes if outcome.label == label]
+        whole = measure(own, certified=False)
+        turned = Counter(o.adversarial_label for o in own if o.adversarial_label is not None)
+        rows.append(
+            ClassRow(
+                label=label,
+                name=class_name(label, names),
+                n=len(own),
+                clean_accuracy=whole.clean_accuracy,
+                robust_accuracy=whole.robust_accuracy,
+                interval=whole.robust_accuracy_interval,
+                turns_into=min(turned, key=lambda k: (-turned[k], k)) if turned else None,
+            )
+        )
+    return rows
+
+
+def class_name(label: int, names: tuple[str, ...] | None) -> str:
+    """The class's name, or its number where it has none."""
+    return names[label] if names and 0 <= label < len(names) else str(label)
+
+
+def weakest(rows: list[ClassRow], least: int = 5) -> ClassRow | None:
+    """The class of lowest robust accuracy among those with enough samples to say so; None where nothing was broken."""
+    broken = [row for row in rows if row.n >= least and row.turns_into is not None and row.robust_accuracy is not None]
+    return min(broken, key=lambda row: (row.robust_accuracy, row.label), default=None)
+
+
+def smallest(values: np.ndarray) -> float | None:
+    """The least of the finite values, None where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.min()) if len(finite) else None

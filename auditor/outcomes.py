@@ -1,0 +1,85 @@
+"""From the ledger to outcomes: one status for each sample, the worst over all attacks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auditor.errors import SelfContradiction
+from auditor.ledger import Ledger
+from auditor.observe import Observation
+from auditor.record import Outcome, Spent, Status
+from auditor.samples import Samples
+from auditor.suite import Stage
+from auditor.threat import ThreatModel
+
+
+def settle(
+    samples: Samples,
+    threat: ThreatModel,
+    observation: Observation,
+    ledger: Ledger,
+    suite: list[Stage],
+    certified: np.ndarray,
+) -> list[Outcome]:
+    """An outcome for each sample, in their order.
+
+    Raises SelfContradiction where a sample is certified and broken: then the tool is wrong, and no number is given.
+    """
+    both = np.flatnonzero(certified & ledger.broken)
+    if len(both):
+        ids = ", ".join(str(int(i)) for i in samples.ids[both[:5]])
+        raise SelfContradiction(
+            f"{len(both)} samples (ids {ids}) were certified and broken at once; this is a bug in the certifier or "
+            "the verifier, please report it with the record's journal."
+        )
+    return [_outcome(i, samples, threat, observation, ledger, suite, bool(certified[i])) for i in range(len(samples))]
+
+
+def _outcome(
+    i: int,
+    samples: Samples,
+    threat: ThreatModel,
+    observation: Observation,
+    ledger: Ledger,
+    suite: list[Stage],
+    certified: bool,
+) -> Outcome:
+    broken = bool(ledger.broken[i])
+    if broken:
+        status = Status.BROKEN
+    elif not ledger.correct[i]:
+        status = Status.MISCLASSIFIED
+    elif certified:
+        status = Status.CERTIFIED
+    elif ledger.lost[i]:
+        status = Status.ERROR
+    elif ledger.full[i]:
+        status = Status.WITHSTOOD
+    else:
+        status = Status.ERROR if ledger.spent[i].any() else Status.UNATTACKED
+    forwards, backwards, queries = (int(v) for v in ledger.spent[i])
+    return Outcome(
+        id=int(samples.ids[i]),
+        label=int(samples.labels[i]),
+        clean_label=int(observation.clean_labels[i]),
+        status=status,
+        attack=suite[int(ledger.stage[i])].title if broken else None,
+        distance=float(ledger.distance[i]) if broken and np.isfinite(ledger.distance[i]) else None,
+        adversarial_label=int(ledger.label[i]) if broken else None,
+        target=threat.goal.target,
+        spent=Spent(forwards=forwards, backwards=backwards, queries=queries),
+    )
+
+
+def evidence(samples: Samples, ledger: Ledger) -> dict[str, np.ndarray]:
+    """What anyone needs to replay the adversarial examples: `id, x, x_adv, label, adversarial_label`."""
+    index = np.flatnonzero(ledger.broken)
+    shape = samples.inputs.shape[1:]
+    adversarial = [ledger.adversarial[int(i)] for i in index]
+    return {
+        "id": samples.ids[index],
+        "x": samples.inputs[index],
+        "x_adv": np.stack(adversarial) if adversarial else np.zeros((0, *shape), np.float32),
+        "label": samples.labels[index],
+        "adversarial_label": ledger.label[index],
+    }

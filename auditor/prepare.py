@@ -1,0 +1,133 @@
+"""What comes before the search: load and check everything, measure the twin, say how long it will take."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from auditor.access import Access
+from auditor.attack import Attack
+from auditor.conventions import suggest
+from auditor.errors import SamplesError, UnsupportedOperator, UsageError
+from auditor.events import Listener, Notice
+from auditor.execution import Execution
+from auditor.fidelity import PROBED, Agreement, agree, fidelity
+from auditor.host import Host
+from auditor.job import Job
+from auditor.ledger import Ledger
+from auditor.metrics import wilson
+from auditor.observe import Observation, near_chance
+from auditor.record import Fidelity
+from auditor.samples import Samples
+from auditor.search import Search
+from auditor.target import Target, check_classes
+from auditor.threat import Region
+from auditor.twin import Twin
+
+LONG = 600.0
+"""Seconds from which a scan says first how long it may take."""
+
+
+def load(job: Job, host: Host) -> tuple[Target, Samples, Region]:
+    """Target, samples and region, each checked against the others. Raises ModelError, SamplesError or UsageError."""
+    torch.set_num_threads(job.execution.threads)
+    samples = host.load_samples(job.data, job.samples)
+    target = host.load_target(job.model, job.target)
+    for defense in job.defenses:
+        target = defense.wrap_target(target)
+    target.fit(samples.inputs.shape[1:])
+    if job.limit is not None:
+        samples = samples.limit(job.limit, job.seed)
+    if job.labels == "predicted":
+        samples = samples.with_labels(target.labels(samples.inputs, batch=1))
+    check_classes(samples.labels, target.classes)
+    goal = job.threat.goal.target
+    if goal is not None:
+        if goal >= target.classes:
+            raise UsageError(f"--goal targeted:{goal} names a class that the model, with {target.classes}, hasn't.")
+        samples = samples.drop(samples.labels == goal, f"already of the target class {goal}")
+    return target, samples, job.threat.region(samples)
+
+
+def check_accuracy(job: Job, target: Target, samples: Samples, observation: Observation) -> np.ndarray:
+    """Which samples are classified correctly, bool `[n]`. Raises SamplesError where that is near chance."""
+    correct: np.ndarray = observation.clean_labels == samples.labels
+    accuracy, n, chance = float(correct.mean()), len(samples), 1 / target.classes
+    if job.go_on or job.labels == "predicted" or not near_chance(accuracy, target.classes, n):
+        return correct
+    hint = suggest(target, samples, accuracy)
+    raise SamplesError(
+        f"Clean accuracy is {accuracy:.1%} on {n} samples (chance {chance:.1%}), so an audit would say nothing. "
+        f"{hint} To scan all the same, give --go-on."
+    )
+
+
+def measure_twin(job: Job, target: Target, samples: Samples) -> tuple[Twin | None, str | None, Agreement | None]:
+    """The twin with its agreement on clean samples; None and the reason where the audit is gradient-free."""
+    if not job.access.covers(Access.GRADIENT):
+        return None, f"the audit grants {job.access} access only", None
+    try:
+        twin = target.twin()
+    except UnsupportedOperator as error:
+        return None, str(error), None
+    return twin, None, agree(target, twin, samples.inputs[:PROBED], job.execution)
+
+
+def measure_twin_again(
+    target: Target,
+    twin: Twin | None,
+    clean: Agreement | None,
+    evidence: dict[str, np.ndarray],
+    execution: Execution,
+) -> Fidelity | None:
+    """The twin's agreement on clean samples and on the verified adversarial examples."""
+    if twin is None or clean is None:
+        return None
+    found = evidence["x_adv"][:PROBED]
+    return fidelity(clean, agree(target, twin, found, execution) if len(found) else None)
+
+
+def tell_duration(job: Job, search: Search, ledger: Ledger, listen: Listener) -> None:
+    """Where a scan may take long, say so, and what `--limit` would make of it."""
+    seconds = _cost(job, search) * len(ledger.standing)
+    if seconds < LONG:
+        return
+    n = len(search.samples)
+    text = f"Up to {duration(seconds)} for {n} samples, if all withstand"
+    for fewer in (1000, 200, 50):
+        if fewer * 3 <= n:
+            interval = wilson(fewer // 2, fewer) or (0, 1)
+            spread = (interval[1] - interval[0]) * 50
+            text += f"; `--limit {fewer}`: {duration(seconds * fewer / n)}, ±{spread:.0f} points"
+    listen(Notice(text=text + "."))
+
+
+def _cost(job: Job, search: Search) -> float:
+    """Seconds that a sample which withstands everything will take, from one timed batch of twin and target."""
+    batch = min(job.execution.width, len(search.samples))
+    x = search.samples.inputs[:batch]
+    passes = {Access.GRADIENT: 0.0, Access.SCORE: 0.0, Access.DECISION: 0.0}
+    for stage in job.suite:
+        if isinstance(stage.attack, Attack) and search._unfit(stage) is None:
+            passes[stage.attack.access] += stage.share * stage.restarts * (stage.attack.steps + 1)
+    began = time.perf_counter()
+    search.target.scores(x, batch=batch)
+    query = (time.perf_counter() - began) / batch
+    step = 0.0
+    if search.twin is not None:
+        points = torch.from_numpy(x).to(job.execution.device).requires_grad_()
+        search.twin.module.float()
+        for _ in range(2):  # the first pass warms up
+            began = time.perf_counter()
+            torch.autograd.grad(search.twin.logits(points).sum(), points)
+            step = (time.perf_counter() - began) / batch
+    return passes[Access.GRADIENT] * step + (passes[Access.SCORE] + passes[Access.DECISION]) * query
+
+
+def duration(seconds: float) -> str:
+    """`8 min`, `3 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,40 @@
+"""The verdict in one sentence; the terminal, the report and the record all say it in these words."""
+
+from __future__ import annotations
+
+from auditor.metrics import class_name, weakest
+from auditor.record import ClassRow, Metrics, ThreatInfo, Verdict
+
+
+def summarise(
+    metrics: Metrics,
+    threat: ThreatInfo,
+    rows: list[ClassRow],
+    names: tuple[str, ...] | None,
+    verdict: Verdict | None,
+) -> str:
+    """`Robust accuracy ≤ 41.2 % (linf 8/255, n = 500, 37–46); clean 93.0 %; weakest: cat → dog`."""
+    n = sum(metrics.statuses.values())
+    clean = f"clean {percent(metrics.clean_accuracy, n)}"
+    if metrics.robust_accuracy is None:
+        head = f"Robust accuracy not computed ({threat.name}, n = {n}): no attack judged any sample"
+    else:
+        interval = metrics.robust_accuracy_interval
+        span = f", {interval[0] * 100:.0f}–{interval[1] * 100:.0f}" if interval else ""
+        head = f"Robust accuracy ≤ {percent(metrics.robust_accuracy, n)} ({threat.name}, n = {n}{span})"
+    parts = [head, clean]
+    unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
+    if unknown and metrics.robust_accuracy is not None:
+        parts.append(f"{unknown} samples not attacked or errored")
+    if (row := weakest(rows)) is not None and row.turns_into is not None:
+        parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
+    if verdict is not None:
+        parts.append(f"gate: {verdict}")
+    return "; ".join(parts)
+
+
+def percent(value: float | None, n: int) -> str:
+    """A rate in percent, with no more digits than n samples justify."""
+    if value is None:
+        return "not computed"
+    return f"{value * 100:.1f} %" if n >= 100 else f"{value * 100:.0f} %"

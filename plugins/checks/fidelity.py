@@ -1,0 +1,38 @@
+"""Does the twin compute what the file computes?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from auditor.check import Check, Evidence
+from auditor.hookspecs import Register, hookimpl
+from auditor.record import Finding, FindingStatus, Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinFidelity(Check):
+    """Label agreement of twin and target, on clean samples and on adversarial examples."""
+
+    name: ClassVar[str] = "fidelity"
+    title: ClassVar[str] = "Twin and file disagree"
+    source: ClassVar[str] = "Pintor et al. 2022, indicator 5"
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    def look(self, evidence: Evidence) -> Finding:
+        measured = evidence.fidelity
+        if measured is None:
+            return self.finding(FindingStatus.INCONCLUSIVE, f"There is no twin: {evidence.why_no_twin}")
+        return self.finding(
+            FindingStatus.RAISED if measured.low else FindingStatus.CLEAR,
+            f"Twin and file give {measured.n} clean samples the same label in {measured.label_agreement:.1%} of the "
+            f"cases; scores differ by at most {measured.max_difference:.2g} (largest score {measured.scale:.3g}).",
+            "White-box results are doubtful: `advaudit doctor` shows where twin and file part." if measured.low else "",
+            value=measured.label_agreement,
+            threshold=measured.floor,
+        )
+
+
+@hookimpl
+def register_checks(register: Register) -> None:
+    register(TwinFidelity)
