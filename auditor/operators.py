@@ -76,6 +76,11 @@ class Operator:
         return self.surrogate(node) if callable(self.surrogate) else self.surrogate
 
 
+def always(function: Function) -> Builder:
+    """A builder for an operator without attributes: the same function for every node."""
+    return lambda node: function
+
+
 @dataclass
 class Operators:
     """Everything a twin can be built from. Plugins add to it through the hook `register_operators`."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from auditor.access import OutputKind
+from auditor.heads import two_columns
+from auditor.peel import unpeeled
 from auditor.preprocess import Preprocess
 
 
@@ -16,9 +18,9 @@ class Twin:
     """A differentiable copy of a target.
 
     module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names the activation
-    that was cut off its end. preprocess: the target's own. output: what the *file* returns. surrogates: operators
-    whose backward pass is not their derivative, named so that a reader of the report knows. All its parameters are
-    frozen.
+    ("softmax", "log_softmax", "sigmoid") that was cut off its end. preprocess: the target's own. output: what the
+    *file* returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the
+    report knows. All its parameters are frozen.
     """
 
     module: nn.Module
@@ -34,18 +36,19 @@ class Twin:
     def logits(self, x: Tensor) -> Tensor:
         """What attacks differentiate, `[batch, classes]`: the logits, or the logarithm of probabilities.
 
+        Their softmax is the pair of probabilities where the file returns one number. A probability of 0 has a finite
+        logarithm here, and no gradient.
         x: `[batch, *sample_shape]` in sample units.
         """
         raw: Tensor = self.module(self.preprocess(x))
-        if self.output is OutputKind.PROBABILITIES and self.peeled is None:
-            return raw.clamp_min(torch.finfo(raw.dtype).tiny).log()
-        return raw
+        if self.peeled is not None:
+            return two_columns(raw, OutputKind.LOGITS)
+        scores = two_columns(raw, self.output)
+        if self.output is OutputKind.PROBABILITIES:
+            return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+        return scores
 
     def scores(self, x: Tensor) -> Tensor:
         """What the target returns for x, `[batch, classes]`: for measuring fidelity."""
         raw: Tensor = self.module(self.preprocess(x))
-        if self.peeled == "softmax":
-            return raw.softmax(dim=1)
-        if self.peeled == "log_softmax":
-            return raw.log_softmax(dim=1)
-        return raw
+        return two_columns(raw, self.output) if self.peeled is None else unpeeled(raw, self.peeled)

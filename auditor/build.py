@@ -1,0 +1,71 @@
+"""From a model file to its differentiable twin."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch import Tensor
+
+from auditor.access import OutputKind
+from auditor.batching import batched, close
+from auditor.errors import ModelError
+from auditor.graph import Graph
+from auditor.heads import two_columns
+from auditor.operators import Operators
+from auditor.peel import find_logits, unpeeled
+from auditor.preprocess import Preprocess
+from auditor.program import Program, read_program
+from auditor.twin import Twin
+
+PROBES = 3
+
+
+def build_twin(
+    model: onnx.ModelProto,
+    *,
+    output: str,
+    kind: OutputKind,
+    preprocess: Preprocess,
+    operators: Operators,
+    fixed_batch: bool,
+) -> Twin:
+    """A twin of one output of the file, on the CPU in float32, for batches of any size.
+
+    The last softmax, log-softmax or sigmoid is cut off where it can be. A few random inputs decide how batches are run
+    (`auditor.batching`); no global random state is touched. Costs about ten forward passes of one sample.
+
+    model: with its external data loaded. output: name of the value to audit, `[N]`, `[N, classes]` or that with axes of
+    length 1. kind: what it holds. preprocess: from samples to the file's input; fitted, if the file leaves the shape of
+    its input open. operators: the registry. fixed_batch: whether the file insists on the batch it states.
+    Raises UnsupportedOperator where an operator that the output depends on is lacking, ModelError where the graph can't
+    be run or its output is not one score a class.
+    """
+    program = read_program(model, operators)
+    stated = program.shape[0] if program.shape else None
+    size = stated if fixed_batch and stated else 1
+    probes = _probes(program, preprocess)
+    module = batched(lambda free: Graph(program, output, operators, free_batch=free), size, probes)
+    peeled = None
+    found = find_logits(program, output)
+    if found is not None and kind is not OutputKind.LABELS:
+        logits, activation = found
+        bare = batched(lambda free: Graph(program, logits, operators, free_batch=free), size, probes)
+        with torch.no_grad():
+            if close(lambda x: unpeeled(bare(x), activation), probes, two_columns(module(probes), kind)):
+                module, peeled = bare, activation
+    return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=module.graph.surrogates)
+
+
+def _probes(program: Program, preprocess: Preprocess) -> Tensor:
+    """Inputs in the file's units: one like an image, one of noise, one of loud noise."""
+    generator = torch.Generator().manual_seed(0)
+    shape = preprocess.model_shape or tuple(length for length in program.shape[1:] if length is not None)
+    if not preprocess.model_shape and None in program.shape[1:]:
+        raise ModelError(
+            f"The file leaves the shape of its input open ({list(program.shape)}); "
+            "fit the preprocessing to the samples first."
+        )
+    image = torch.rand((1, *(preprocess.sample_shape or shape)), generator=generator)
+    noise = torch.randn((PROBES - 1, *shape), generator=generator)
+    first = preprocess(image) if preprocess.sample_shape else image
+    return torch.cat([first, noise[:1], 3 * noise[1:]])

@@ -1,0 +1,111 @@
+"""Reductions over axes, and what goes along them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from auditor.hookspecs import hookimpl
+from auditor.operators import Builder, Function, Node, Operators, integers
+
+Reduction = Callable[[Tensor, tuple[int, ...], bool], Tensor]
+"""Of a tensor over axes (at least one), keeping them as axes of length 1 or not."""
+
+
+def product(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
+    y = reduce(lambda y, axis: y.prod(axis, keepdim=True), axes, x)
+    return y if keep else y.squeeze(axes)
+
+
+def largest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
+    return x.any(axes, keep) if x.dtype is torch.bool else x.amax(axes, keep)
+
+
+def smallest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
+    return x.all(axes, keep) if x.dtype is torch.bool else x.amin(axes, keep)
+
+
+def same_dtype(function: Reduction) -> Reduction:
+    """torch widens sums of small integers, ONNX does not."""
+    return lambda x, axes, keep: function(x, axes, keep).to(x.dtype)
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "ReduceL1": same_dtype(lambda x, axes, keep: x.abs().sum(axes, keep)),
+    "ReduceL2": lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep),
+    "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keep).log(),
+    "ReduceLogSumExp": lambda x, axes, keep: x.logsumexp(axes, keep),
+    "ReduceMax": largest,
+    "ReduceMean": lambda x, axes, keep: x.mean(axes, keep),
+    "ReduceMin": smallest,
+    "ReduceProd": product,
+    "ReduceSum": same_dtype(lambda x, axes, keep: x.sum(axes, keep)),
+    "ReduceSumSquare": same_dtype(lambda x, axes, keep: x.square().sum(axes, keep)),
+}
+AXES_AS_INPUT = {"ReduceSum": 13}
+"""The opset since which the axes are an input; 18 for all others."""
+
+
+def over_input_axes(function: Reduction) -> Builder:
+    def build(node: Node) -> Function:
+        keep, idle = bool(node.attributes.get("keepdims", 1)), bool(node.attributes.get("noop_with_empty_axes", 0))
+
+        def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
+            chosen = () if axes is None else tuple(integers(axes))
+            if not chosen and idle:
+                return x
+            return function(x, chosen or tuple(range(x.ndim)), keep) if x.ndim else function(x[None], (0,), False)
+
+        return run
+
+    return build
+
+
+def over_fixed_axes(function: Reduction) -> Builder:
+    def build(node: Node) -> Function:
+        keep, axes = bool(node.attributes.get("keepdims", 1)), node.attributes.get("axes")
+        return lambda x: function(x, tuple(range(x.ndim)) if axes is None else tuple(axes), keep)
+
+    return build
+
+
+def arg_extreme(largest: bool) -> Builder:
+    def build(node: Node) -> Function:
+        axis, keep = node.attributes.get("axis", 0), bool(node.attributes.get("keepdims", 1))
+        last = bool(node.attributes.get("select_last_index", 0))
+
+        def run(x: Tensor) -> Tensor:
+            extreme = x.amax(axis, keepdim=True) if largest else x.amin(axis, keepdim=True)
+            where = (x == extreme).to(torch.uint8)
+            found = where.flip(axis).argmax(axis, keepdim=keep) if last else where.argmax(axis, keepdim=keep)
+            return x.shape[axis] - 1 - found if last else found
+
+        return run
+
+    return build
+
+
+def cumulative_sum(node: Node) -> Function:
+    exclusive, reverse = bool(node.attributes.get("exclusive", 0)), bool(node.attributes.get("reverse", 0))
+
+    def run(x: Tensor, axis: Tensor) -> Tensor:
+        along = int(axis.item())
+        x = x.flip(along) if reverse else x
+        sums = x.cumsum(along).to(x.dtype)
+        sums = sums - x if exclusive else sums
+        return sums.flip(along) if reverse else sums
+
+    return run
+
+
+@hookimpl
+def register_operators(operators: Operators) -> None:
+    for name, function in REDUCTIONS.items():
+        operators.register(name, over_fixed_axes(function))
+        operators.register(name, over_input_axes(function), since=AXES_AS_INPUT.get(name, 18), host=[1])
+    operators.register("ArgMax", arg_extreme(True))
+    operators.register("ArgMin", arg_extreme(False))
+    operators.register("CumSum", cumulative_sum, since=11, host=[1])
