@@ -40,7 +40,8 @@ R = TypeVar("R", bound=Rows)
 def take(rows: R, index: Tensor) -> R:
     """Some of the rows, in this order."""
     columns: dict[str, Any] = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}
-    return dataclasses.replace(rows, **{name: None if v is None else v[index] for name, v in columns.items()})
+    columns = {name: None if column is None else column[index] for name, column in columns.items()}
+    return dataclasses.replace(rows, **columns)
 
 
 def join(parts: list[R]) -> R:

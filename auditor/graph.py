@@ -51,8 +51,8 @@ class Graph(nn.Module):
         super().__init__()
         plan = _Plan(program, output, operators, free_batch)
         self.surrogates = tuple(sorted(plan.surrogates))
-        self._slots = len(plan.slots) + 1
         self._input, self._output = plan.slots[program.input, False], plan.slot(output, host=False)
+        self._slots = len(plan.slots) + 1
         self._steps: list[Step] = plan.scheduled(keep=self._output)
         self._host = [(plan.slots[name, True], plan.constants[name]) for name, host in plan.used if host]
         self._weights: list[tuple[int, str]] = []
@@ -235,7 +235,8 @@ def _to_host(value: Tensor, _: Tensor) -> Tensor:
 
 
 def _like_input(value: Tensor, x: Tensor) -> Tensor:
-    return value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
+    floats = value.is_floating_point() and x.is_floating_point()
+    return value.to(x.device, x.dtype if floats else value.dtype)
 
 
 def _failure(label: str, error: Exception) -> str:

@@ -85,4 +85,5 @@ def _difference(reference: np.ndarray, others: list[np.ndarray], scale: float) -
 def near_chance(accuracy: float, classes: int, n: int) -> bool:
     """Whether an accuracy could be guessing: within 5 % of the way up from chance, or two standard errors."""
     chance = 1 / classes
-    return accuracy <= chance + max(0.05 * (1 - chance), 2 * (chance * (1 - chance) / max(n, 1)) ** 0.5)
+    error = float(np.sqrt(chance * (1 - chance) / max(n, 1)))
+    return accuracy <= chance + max(0.05 * (1 - chance), 2 * error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +21,25 @@ class Twin:
     module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names the activation
     ("softmax", "log_softmax", "sigmoid") that was cut off its end. preprocess: the target's own. output: what the
     *file* returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the
-    report knows. All its parameters are frozen.
+    report knows. before: defences that stand in front, in sample units, outermost first. All its parameters are frozen.
     """
 
     module: nn.Module
     preprocess: Preprocess
     output: OutputKind
     peeled: str | None = None
-    surrogates: tuple[str, ...] = field(default=())
+    surrogates: tuple[str, ...] = ()
+    before: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     def __post_init__(self) -> None:
         self.module.eval()
         self.module.requires_grad_(False)
+
+    def _raw(self, x: Tensor) -> Tensor:
+        for defense in self.before:
+            x = defense(x)
+        raw: Tensor = self.module(self.preprocess(x))
+        return raw
 
     def logits(self, x: Tensor) -> Tensor:
         """What attacks differentiate, `[batch, classes]`: the logits, or the logarithm of probabilities.
@@ -40,7 +48,7 @@ class Twin:
         logarithm here, and no gradient.
         x: `[batch, *sample_shape]` in sample units.
         """
-        raw: Tensor = self.module(self.preprocess(x))
+        raw = self._raw(x)
         if self.peeled is not None:
             return two_columns(raw, OutputKind.LOGITS)
         scores = two_columns(raw, self.output)
@@ -50,5 +58,5 @@ class Twin:
 
     def scores(self, x: Tensor) -> Tensor:
         """What the target returns for x, `[batch, classes]`: for measuring fidelity."""
-        raw: Tensor = self.module(self.preprocess(x))
+        raw = self._raw(x)
         return two_columns(raw, self.output) if self.peeled is None else unpeeled(raw, self.peeled)

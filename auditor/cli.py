@@ -1,0 +1,250 @@
+"""The command line. Only options and words live here; torch is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from auditor.errors import AdvauditError, UsageError
+
+EXIT_CODES = """\b
+Exit codes:
+  0    passed, or the audit is complete and no rule was given
+  1    failed: a rule is not met
+  2    usage error, or the audit could not be run
+  3    inconclusive: a rule can't be decided
+  130  interrupted; --resume goes on"""
+
+
+class Main(click.Group):
+    """Turns every error into one sentence and its exit code; a traceback never reaches the user unasked."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except AdvauditError as error:
+            sys.exit(_say(str(error), error.exit_code))
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(2)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(_say("Interrupted; what was finished is kept, --resume goes on.", 130))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(2)
+        except Exception as error:
+            if os.environ.get("ADVAUDIT_DEBUG"):
+                raise
+            sys.exit(
+                _say(
+                    f"advaudit failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())[:300]}); "
+                    "this is a bug, ADVAUDIT_DEBUG=1 shows where.",
+                    2,
+                )
+            )
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(f"Error: {text}", err=True)
+    return code
+
+
+def quiet_threads() -> None:
+    """Keep idle OpenMP threads from spinning: with another busy process they slow a step down forty-fold."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+@click.group(cls=Main, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="advaudit", prog_name="advaudit")
+def main() -> None:
+    """How robust is the model file you deploy, can that number be believed, and where is it weak?"""
+    quiet_threads()
+
+
+def plugins_dir(command: Any) -> Any:
+    return click.option(
+        "--plugins-dir",
+        type=click.Path(path_type=Path),
+        help="Load every .py file of this directory as a plugin.",
+    )(command)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("model")
+@click.option("--data", help="Samples: .npz (x, y), a directory with one folder a class, or .csv.")
+@click.option("--config", type=click.Path(path_type=Path), help="The plan; default: audit.toml beside MODEL, then here.")
+@click.option("--norm", type=click.Choice(["linf", "l2", "l1", "l0"]), help="How a change is measured.")
+@click.option("--epsilon", help="Largest change, in the samples' units: 0.03 or 8/255. There is no default.")
+@click.option("--bounds", nargs=2, type=float, metavar="LO HI", help="Values an input may have; 0 1 for pixels.")
+@click.option("--suite", help="quick, standard (default) or thorough.")
+@click.option("--attack", "attacks", multiple=True, metavar="NAME[:OPTION=VALUE,…]", help="Run these instead; repeatable.")
+@click.option("--preprocess", metavar="NAME|FILE", help="What stands before the file: imagenet, cifar10, centred, …")
+@click.option("--limit", type=click.IntRange(min=1), help="A seeded subset of this many samples.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of every draw; default 0.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows that the search computes at once.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default auto.")
+@click.option("--access", type=click.Choice(["gradient", "score", "decision"]), help="The most the attacker may see.")
+@click.option("--goal", help="untargeted (default) or targeted:K.")
+@click.option("--labels", type=click.Choice(["given", "predicted"]), help="predicted: audit stability without labels.")
+@click.option("--certify/--no-certify", default=None, help="Whether certifiers run; default yes.")
+@click.option("--out", type=click.Path(path_type=Path), help="The record's directory; default advaudit-out/STEM.")
+@click.option("--resume", is_flag=True, help="Go on with a scan that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace the record in --out.")
+@click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="Reports to write; default html. Repeatable.")
+@click.option("--trust-model", is_flag=True, help="Let the model file run its own code (.pt2, TorchScript, factories).")
+@click.option("--go-on", is_flag=True, help="Scan even where the clean accuracy is near chance.")
+@click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto", show_default=True)
+@plugins_dir
+def scan(model: str, progress: str, plugins_dir: Path | None, **options: Any) -> int:
+    """Attack MODEL on labelled samples, verify every break on it, and write a record and a report.
+
+    Everything that is not given here comes from audit.toml; `advaudit init MODEL --data DIR` writes one.
+    """
+    from auditor.scan import run_scan
+    from auditor.terminal import listener
+
+    with listener(progress) as listen:
+        return run_scan(model, options, plugins_dir, listen)
+
+
+@main.command()
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="Default html. Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory; default: the first record's.")
+@plugins_dir
+def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None, plugins_dir: Path | None) -> int:
+    """Render one page from one or several RECORDS."""
+    from auditor.host import REPORTERS, Host
+    from auditor.rendering import render
+    from auditor.record import Entry, read_record
+
+    host = Host.load(folder=plugins_dir, bundled=REPORTERS)
+    entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]
+    for path in render(host, entries, formats or ("html",), out or entries[0].folder):
+        click.echo(path)
+    return 0
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("record", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="The policy: an audit.toml with [[gate]] tables.")
+@click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
+def gate(record: Path, config: Path | None, fail_under: float | None) -> int:
+    """Judge an old RECORD by a policy, without the model."""
+    from auditor.config import read_config
+    from auditor.gate import Rule, judged
+    from auditor.record import read_record
+    from auditor.verdict import exit_code, tell
+
+    if config is None and fail_under is None:
+        raise UsageError("A gate needs a policy: give --config FILE or --fail-under X.")
+    rules = [] if config is None else list(read_config(config).gate)
+    if fail_under is not None:
+        rules.append(Rule(metric="robust_accuracy", at_least=fail_under))
+    result = judged(read_record(record), rules)
+    for line in tell(result):
+        click.echo(line)
+    return exit_code(result.verdict)
+
+
+@main.command()
+@click.argument("record", type=click.Path(path_type=Path))
+@click.option("--model", help="The model file, if it has moved.")
+@click.option("--trust-model", is_flag=True, help="Let the model file run its own code.")
+@plugins_dir
+def verify(record: Path, model: str | None, trust_model: bool, plugins_dir: Path | None) -> int:
+    """Replay a RECORD's adversarial examples on the model, and say which still hold."""
+    from auditor.replay import replay
+
+    result = replay(record, model=model, trust=trust_model, plugins_dir=plugins_dir)
+    click.echo(result.text)
+    return 0 if result.held == result.n else 1
+
+
+@main.command()
+@click.argument("model")
+@click.option("--data", help="Samples, to find the input convention with.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: audit.toml beside MODEL.")
+@click.option("--overwrite", is_flag=True, help="Replace an audit.toml that is there.")
+@click.option("--trust-model", is_flag=True, help="Let the model file run its own code.")
+@plugins_dir
+def init(
+    model: str, data: str | None, out: Path | None, overwrite: bool, trust_model: bool, plugins_dir: Path | None
+) -> int:
+    """Inspect MODEL and write a commented audit.toml; with --data, find out what inputs it expects."""
+    from auditor.starter import start
+
+    for line in start(model, data, out, overwrite=overwrite, trust=trust_model, plugins_dir=plugins_dir):
+        click.echo(line)
+    return 0
+
+
+@main.command()
+@plugins_dir
+def doctor(plugins_dir: Path | None) -> int:
+    """Show what this machine offers, and what would get in the way of an audit."""
+    from auditor.doctor import examine
+
+    healthy = True
+    for fact in examine(plugins_dir):
+        mark = {"ok": " ", "note": "·", "problem": "!"}[fact.level]
+        click.echo(f"{mark} {fact.name:24} {fact.value}")
+        healthy &= fact.level != "problem"
+    return 0 if healthy else 2
+
+
+@main.group()
+def plugins() -> None:
+    """List, check and start plugins."""
+
+
+@plugins.command("list")
+@plugins_dir
+def list_plugins(plugins_dir: Path | None) -> int:
+    """Show every attack, check, certifier, defence, report format and plugin that is loaded."""
+    from auditor.host import Host
+    from auditor.listing import lines
+
+    host = Host.load(folder=plugins_dir)
+    for line in lines(host):
+        click.echo(line)
+    return 2 if host.errors else 0
+
+
+@plugins.command("check")
+@click.argument("module")
+def check_plugin(module: str) -> int:
+    """Run the conformance checks on the attacks of MODULE (an import path or a .py file)."""
+    from auditor.conformance import check_module
+
+    failed = 0
+    for line in check_module(module):
+        click.echo(line.text)
+        failed += not line.ok
+    return 1 if failed else 0
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.option("--into", type=click.Path(path_type=Path), default=Path(), help="Where the folder is made.")
+def new_plugin(name: str, into: Path) -> int:
+    """Make a folder NAME with an installable, tested attack to start from."""
+    from auditor.scaffold import scaffold
+
+    for path in scaffold(name, into):
+        click.echo(path)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

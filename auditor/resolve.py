@@ -1,0 +1,220 @@
+"""From the command line and audit.toml to jobs: every option checked before anything runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from auditor.access import Access
+from auditor.config import Config, ThreatTable, find_config, read_array, read_config
+from auditor.defense import Defense
+from auditor.errors import UsageError
+from auditor.execution import Execution
+from auditor.gate import Rule
+from auditor.host import Host
+from auditor.job import Job, slug
+from auditor.preprocess import Preprocess
+from auditor.samples import SamplesOptions
+from auditor.suite import Stage, find_suite, make_stage, parse_attack
+from auditor.target import TargetOptions
+from auditor.threat import Goal, Norm, ThreatModel, parse_epsilon
+
+
+def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job], Path]:
+    """A job for each threat, and the directory that the report goes to. Options win over audit.toml.
+
+    Raises UsageError for whatever is missing or can't be used, saying how to give it.
+    """
+    path = options["config"] or find_config(model)
+    config = read_config(path) if path else Config()
+    folder = path.parent if path else Path()
+    data = options["data"] or (str(folder / config.samples.path) if config.samples.path else None)
+    if data is None:
+        raise UsageError(
+            f"A scan needs labelled samples: give --data FILE, or run `advaudit init {model} --data FILE` once, "
+            "which writes an audit.toml beside the model."
+        )
+    out = options["out"] or Path("advaudit-out") / slug(Path(model).stem or model)
+    execution = Execution.choose(
+        options["device"] or config.run.device,
+        width=options["batch_size"] or config.run.batch_size,
+        threads=config.run.threads,
+        precision=config.run.precision,
+    )
+    rules = list(config.gate)
+    if options["fail_under"] is not None:
+        rules.append(Rule(metric="robust_accuracy", at_least=options["fail_under"]))
+    samples = SamplesOptions(
+        size=_size(config.samples.size),
+        classes=tuple(config.samples.classes) if config.samples.classes else None,
+        labels=options["labels"] or config.samples.labels,
+    )
+    base = Job(
+        model=model,
+        data=data,
+        target=TargetOptions(
+            preprocess=preprocess(config, options["preprocess"], folder),
+            output=config.model.output,
+            device=execution.device,
+            trust=options["trust_model"],
+            operators=host.operators,
+            timeout=config.run.timeout,
+            memory=config.run.memory,
+        ),
+        samples=samples,
+        threat=ThreatModel(),
+        suite=suite(config, options, host),
+        execution=execution,
+        out=out,
+        seed=config.search.seed if options["seed"] is None else options["seed"],
+        access=_access(options["access"] or config.search.access),
+        labels=_labels(options["labels"] or config.samples.labels),
+        limit=options["limit"] or config.samples.limit,
+        certify=config.search.certify if options["certify"] is None else options["certify"],
+        go_on=options["go_on"],
+        resume=options["resume"],
+        overwrite=options["overwrite"],
+        defenses=[make_defense(table, host) for table in config.defense],
+        rules=rules,
+        command=shlex.join(["advaudit", *sys.argv[1:]]),
+    )
+    loaded = host.load_samples(data, samples)
+    models = threats(config, options, folder, pixels=loaded.pixels, boxes=loaded.lower is not None)
+    if len(models) == 1:
+        return [replace(base, threat=models[0])], out
+    return [base.for_threat(threat, out / f"{i}-{slug(threat.title)}") for i, threat in enumerate(models, 1)], out
+
+
+def threats(
+    config: Config, options: dict[str, Any], folder: Path, *, pixels: bool, boxes: bool
+) -> list[ThreatModel]:
+    """The threat models: those of audit.toml, or the one that the options name. Raises UsageError.
+
+    pixels: the samples are pictures, so their bounds are 0 and 1. boxes: the samples bring their own.
+    """
+    given = [name for name in ("norm", "epsilon") if options[name]]
+    tables = config.threat
+    if boxes:
+        if given or any(table.epsilon is not None for table in tables):
+            raise UsageError(
+                "The samples have `lower` and `upper` arrays, which are the threat by themselves; "
+                "drop the norm and epsilon, or take the arrays out."
+            )
+        bounds = options["bounds"] or (tables[0].bounds if tables else None)
+        goal = Goal.parse(options["goal"] or (tables[0].goal if tables else "untargeted"))
+        return [ThreatModel(epsilon=1.0, boxes=True, bounds=_pair(bounds), goal=goal)]
+    if given or not tables:
+        first = tables[0] if tables else ThreatTable()
+        tables = [
+            msgspec.structs.replace(
+                first,
+                name="",
+                norm=options["norm"] or first.norm,
+                epsilon=options["epsilon"] or first.epsilon,
+            )
+        ]
+    return [_threat(table, options, folder, pixels) for table in tables]
+
+
+def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: bool) -> ThreatModel:
+    if table.epsilon is None:
+        raise UsageError(
+            "How far may an input be changed? Give --epsilon, in the samples' units (8/255 or 0.3 are common for "
+            "pictures under linf, 0.5 under l2); there is no default, since it is the whole question."
+        )
+    if table.norm not in ("linf", "l2"):
+        raise UsageError(f"The norms are linf and l2, got {table.norm!r}; l1 and l0 have no attack yet.")
+    bounds = options["bounds"] or table.bounds or ((0.0, 1.0) if pixels else None)
+    frozen = read_array(table.frozen, folder, "frozen")
+    return ThreatModel(
+        name=table.name,
+        norm=Norm(table.norm),
+        epsilon=parse_epsilon(table.epsilon),
+        epsilon_text=str(table.epsilon).replace(" ", ""),
+        bounds=_pair(bounds),
+        goal=Goal.parse(options["goal"] or table.goal),
+        weights=read_array(table.weights, folder, "weights"),
+        frozen=None if frozen is None else frozen.astype(bool),
+        grid=None if table.grid is None else parse_epsilon(table.grid),
+    )
+
+
+def suite(config: Config, options: dict[str, Any], host: Host) -> list[Stage]:
+    """The stages: --attack, else --suite, else the plan's [[attack]] tables, else its suite."""
+    if options["attacks"]:
+        return [make_stage(parse_attack(text), host.attacks) for text in options["attacks"]]
+    if options["suite"]:
+        return find_suite(options["suite"], host.attacks)
+    if config.attack:
+        return [make_stage(table, host.attacks) for table in config.attack]
+    return find_suite(config.search.suite, host.attacks)
+
+
+def preprocess(config: Config, name: str | None, folder: Path) -> Preprocess:
+    """What stands before the file: --preprocess, else [model] preprocess, else its single keys."""
+    table = config.model
+    single = ("scale", "mean", "std", "layout", "channels")
+    given = {key: getattr(table, key) for key in single if getattr(table, key) is not None}
+    if name is None and table.preprocess is not None:
+        if given:
+            raise UsageError(f"[model] has both preprocess and {next(iter(given))}; give one of them.")
+        name = table.preprocess
+    if name is not None:
+        if name.endswith(".toml"):
+            return Preprocess.from_file(folder / name if not Path(name).exists() else Path(name))
+        return Preprocess.preset(name)
+    for key in ("mean", "std"):
+        if key in given:
+            given[key] = tuple(given[key]) if isinstance(given[key], list) else (float(given[key]),)
+    return Preprocess(**given)
+
+
+def make_defense(table: dict[str, Any], host: Host) -> Defense:
+    """An inference-time defence from a [[defense]] table. Raises UsageError for an unknown name or option."""
+    import dataclasses
+
+    name = table.get("name")
+    if name not in host.defenses:
+        raise UsageError(f"[[defense]] knows {', '.join(host.defenses)}, got {name!r}.")
+    kind = host.defenses[name]
+    options = {key: value for key, value in table.items() if key != "name"}
+    known = [f.name for f in dataclasses.fields(kind)]
+    if unknown := [key for key in options if key not in known]:
+        raise UsageError(f"The defence {name} has no option {unknown[0]!r}; it takes {', '.join(known)}.")
+    try:
+        return msgspec.convert(options, kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"The defence {name}: {error}.") from error
+
+
+def _access(text: str) -> Access:
+    if text not in list(Access):
+        raise UsageError(f"access is gradient, score or decision, got {text!r}.")
+    return Access(text)
+
+
+def _labels(text: str) -> str:
+    if text not in ("given", "predicted"):
+        raise UsageError(f"labels is given or predicted, got {text!r}.")
+    return text
+
+
+def _pair(bounds: Any) -> tuple[float, float] | None:
+    if bounds is None:
+        return None
+    if len(bounds) != 2:
+        raise UsageError(f"bounds are two numbers, the lowest and the highest value, got {list(bounds)}.")
+    return float(bounds[0]), float(bounds[1])
+
+
+def _size(size: list[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if len(size) != 2 or min(size) < 1:
+        raise UsageError(f"[samples] size is [height, width] in pixels, got {size}.")
+    return size[0], size[1]
