@@ -41,7 +41,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "ReduceMax": largest,
     "ReduceMean": lambda x, axes, keep: x.mean(axes, keep),
     "ReduceMin": smallest,
-    "ReduceProd": product,
+    "ReduceProd": same_dtype(product),
     "ReduceSum": same_dtype(lambda x, axes, keep: x.sum(axes, keep)),
     "ReduceSumSquare": same_dtype(lambda x, axes, keep: x.square().sum(axes, keep)),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -92,12 +92,17 @@ def resize(node: Node) -> Function:
             factors = [length / x.shape[axis] for axis, length in zip(axes, new, strict=True)]
         elif scales is not None and scales.numel():
             factors = [float(scale) for scale in scales.reshape(-1).tolist()]
-            new = [int(x.shape[axis] * scale) for axis, scale in zip(axes, factors, strict=True)]
+            new = _scaled([x.shape[axis] for axis in axes], factors)
         else:
             raise ValueError("neither scales nor sizes are given")
         return _along(x, method, axes, factors, new)
 
     return run
+
+
+def _scaled(lengths: Sequence[int], factors: Sequence[float]) -> list[int]:
+    """New lengths, rounded down in float32 as runtimes do: 5 times 2.6 is 13 there."""
+    return [int(np.float32(length) * np.float32(scale)) for length, scale in zip(lengths, factors, strict=True)]
 
 
 def _along(
@@ -123,7 +128,7 @@ def upsample(node: Node) -> Function:
 
     def run(x: Tensor, scales: Tensor | None = None) -> Tensor:
         factors = [float(scale) for scale in (fixed or () if scales is None else scales.reshape(-1).tolist())]
-        new = [int(length * scale) for length, scale in zip(x.shape, factors, strict=True)]
+        new = _scaled(x.shape, factors)
         return _along(x, (mode, "asymmetric", "floor", -0.75, False), list(range(x.ndim)), factors, new)
 
     return run

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from auditor.errors import UnsupportedOperator
+
+RNG = np.random.default_rng(0)
+WINDOWS = [
+    {},
+    {"strides": [2, 3]},
+    {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"strides": [2, 2], "pads": [0, 1, 1, 0]},
+    {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    {"auto_pad": "VALID", "strides": [2, 2]},
+    {"strides": [2, 2], "ceil_mode": 1},
+    {"strides": [3, 3], "ceil_mode": 1},
+    {"strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+    {"strides": [3, 2], "pads": [1, 0, 0, 1], "ceil_mode": 1},
+]
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+IMAGE = normal(2, 3, 8, 9)
+
+
+@pytest.mark.parametrize("attributes", WINDOWS)
+@pytest.mark.parametrize("kernel", [[2, 2], [3, 3]])
+def test_max_pool(check, attributes, kernel):
+    check("MaxPool", IMAGE, opset=12, kernel_shape=kernel, **attributes)
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [2, 2, 2, 2], [1, 0, 0, 1]])
+def test_dilated_max_pool(check, pads):
+    check("MaxPool", IMAGE, opset=12, kernel_shape=[3, 3], dilations=[2, 2], pads=pads)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_max_pool_of_each_rank(check, rank):
+    check("MaxPool", normal(2, 2, *[6] * rank), kernel_shape=[3] * rank, strides=[2] * rank, gradient=True)
+
+
+def test_max_pool_indices_are_not_covered(check):
+    with pytest.raises(UnsupportedOperator, match=r"MaxPool.*indices"):
+        check("MaxPool", IMAGE, kernel_shape=[2, 2], outputs=2)
+
+
+@pytest.mark.parametrize("attributes", WINDOWS)
+@pytest.mark.parametrize("kernel", [[2, 2], [3, 3]])
+@pytest.mark.parametrize("count_include_pad", [0, 1])
+def test_average_pool(check, attributes, kernel, count_include_pad):
+    check("AveragePool", IMAGE, opset=19, kernel_shape=kernel, count_include_pad=count_include_pad, **attributes)
+
+
+@pytest.mark.parametrize("count_include_pad", [0, 1])
+def test_dilated_average_pool(check, count_include_pad):
+    window = {"kernel_shape": [2, 3], "dilations": [3, 2], "pads": [1, 2, 0, 1]}
+    check("AveragePool", IMAGE, opset=19, count_include_pad=count_include_pad, **window)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_average_pool_of_each_rank(check, rank):
+    window = {"kernel_shape": [3] * rank, "strides": [2] * rank}
+    check("AveragePool", normal(2, 2, *[5] * rank), gradient=True, **window)
+    check("AveragePool", normal(2, 2, *[5] * rank), gradient=True, pads=[1] * rank + [0] * rank, **window)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("attributes", [{}, {"pads": [0, 1, 1, 1], "strides": [2, 2]}])
+def test_lp_pool(check, p, attributes):
+    check("LpPool", IMAGE, kernel_shape=[3, 2], p=p, gradient=p > 1, tolerance=1e-5, **attributes)
+
+
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_global_pools(check, op_type, rank):
+    check(op_type, normal(2, 3, *[4] * rank), gradient=True)
