@@ -81,12 +81,12 @@ def plugins_dir(command: Any) -> Any:
 @main.command(epilog=EXIT_CODES)
 @click.argument("model")
 @click.option("--data", help="Samples: .npz (x, y), a directory with one folder a class, or .csv.")
-@click.option("--config", type=click.Path(path_type=Path), help="The plan; default: audit.toml beside MODEL, then here.")
+@click.option("--config", type=click.Path(path_type=Path), help="The plan; default: audit.toml beside MODEL.")
 @click.option("--norm", type=click.Choice(["linf", "l2", "l1", "l0"]), help="How a change is measured.")
 @click.option("--epsilon", help="Largest change, in the samples' units: 0.03 or 8/255. There is no default.")
 @click.option("--bounds", nargs=2, type=float, metavar="LO HI", help="Values an input may have; 0 1 for pixels.")
 @click.option("--suite", help="quick, standard (default) or thorough.")
-@click.option("--attack", "attacks", multiple=True, metavar="NAME[:OPTION=VALUE,…]", help="Run these instead; repeatable.")
+@click.option("--attack", "attacks", multiple=True, metavar="NAME[:OPTION=VALUE,…]", help="Instead; repeatable.")
 @click.option("--preprocess", metavar="NAME|FILE", help="What stands before the file: imagenet, cifar10, centred, …")
 @click.option("--limit", type=click.IntRange(min=1), help="A seeded subset of this many samples.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of every draw; default 0.")
@@ -101,9 +101,9 @@ def plugins_dir(command: Any) -> Any:
 @click.option("--overwrite", is_flag=True, help="Replace the record in --out.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
 @click.option("--format", "formats", multiple=True, metavar="NAME", help="Reports to write; default html. Repeatable.")
-@click.option("--trust-model", is_flag=True, help="Let the model file run its own code (.pt2, TorchScript, factories).")
+@click.option("--trust-model", is_flag=True, help="Let the model run its own code (.pt2, TorchScript).")
 @click.option("--go-on", is_flag=True, help="Scan even where the clean accuracy is near chance.")
-@click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto", show_default=True)
+@click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto")
 @plugins_dir
 def scan(model: str, progress: str, plugins_dir: Path | None, **options: Any) -> int:
     """Attack MODEL on labelled samples, verify every break on it, and write a record and a report.
@@ -125,8 +125,8 @@ def scan(model: str, progress: str, plugins_dir: Path | None, **options: Any) ->
 def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None, plugins_dir: Path | None) -> int:
     """Render one page from one or several RECORDS."""
     from auditor.host import REPORTERS, Host
-    from auditor.rendering import render
     from auditor.record import Entry, read_record
+    from auditor.rendering import render
 
     host = Host.load(folder=plugins_dir, bundled=REPORTERS)
     entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,10 @@ class Defense(ABC):
 
     name: ClassVar[str]
     gradient: ClassVar[str]
+
+    def table(self) -> dict[str, Any]:
+        """The defence as it would be written in audit.toml, all options spelt out."""
+        return {"name": self.name, **asdict(self)}
 
     @abstractmethod
     def transform(self, x: np.ndarray) -> np.ndarray:

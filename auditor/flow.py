@@ -54,7 +54,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
 
         attacks = search.play(job.suite, ledger)
         outcomes = settle(samples, job.threat, observation, ledger, job.suite, certificates.certified)
-        proof = evidence(samples, ledger)
+        proof = evidence(samples, job.threat, ledger)
         fidelity = measure_twin_again(target, twin, agreement, proof, job.execution)
         belief = inspect(host, search, ledger, attacks, observation, fidelity, why_no_twin)
 

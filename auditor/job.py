@@ -60,7 +60,7 @@ class Job:
                 "sha256": target.sha256,
                 "preprocess": preprocess_table(target),
                 "output": self.target.output,
-                "defenses": [repr(defense) for defense in self.defenses],
+                "defenses": [defense.table() for defense in self.defenses],
             },
             "samples": {"digest": samples.digest, "n": len(samples), "labels": self.labels},
             "threat": {

@@ -71,15 +71,25 @@ def _outcome(
     )
 
 
-def evidence(samples: Samples, ledger: Ledger) -> dict[str, np.ndarray]:
-    """What anyone needs to replay the adversarial examples: `id, x, x_adv, label, adversarial_label`."""
+def evidence(samples: Samples, threat: ThreatModel, ledger: Ledger) -> dict[str, np.ndarray]:
+    """What anyone needs to replay the adversarial examples: `id, x, x_adv, label, adversarial_label`, one row each.
+
+    With them goes what of the threat is an array: `lower, upper` of each example's box, or `weights` and `frozen`.
+    """
     index = np.flatnonzero(ledger.broken)
     shape = samples.inputs.shape[1:]
     adversarial = [ledger.adversarial[int(i)] for i in index]
-    return {
+    arrays = {
         "id": samples.ids[index],
         "x": samples.inputs[index],
         "x_adv": np.stack(adversarial) if adversarial else np.zeros((0, *shape), np.float32),
         "label": samples.labels[index],
         "adversarial_label": ledger.label[index],
     }
+    if threat.boxes and samples.lower is not None and samples.upper is not None:
+        arrays |= {"lower": samples.lower[index], "upper": samples.upper[index]}
+    if threat.weights is not None:
+        arrays["weights"] = np.asarray(threat.weights, np.float64)
+    if threat.frozen is not None:
+        arrays["frozen"] = np.asarray(threat.frozen, bool)
+    return arrays

@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Both set up everything they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.ready
+
+.PHONY: demo test test-slow check fix bench sabotage clean
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt "pip>=24"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(SETUP)  ## scan the bundled pair of models and end with the report's path
+	$(BIN)/advaudit scan examples/mnist/natural.onnx --overwrite --out advaudit-out/natural
+	$(BIN)/advaudit scan examples/mnist/robust.onnx --overwrite --out advaudit-out/robust
+	@$(BIN)/advaudit report advaudit-out/robust advaudit-out/natural --out advaudit-out
+
+test: $(SETUP)  ## everything that is fast; what CI runs
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(SETUP)  ## the rest: kills and resumes, wheels in fresh environments, whole files
+	$(BIN)/python -m pytest -m slow
+
+check: $(SETUP)  ## style and types, exactly as CI does
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(SETUP)  ## side by side with other libraries, in an environment of its own
+	$(PYTHON) -m venv .benchmarks/venv
+	.benchmarks/venv/bin/python -m pip install --quiet --upgrade -c constraints.txt "pip>=24"
+	.benchmarks/venv/bin/python -m pip install --quiet -c constraints.txt -e ".[peers]"
+	.benchmarks/venv/bin/python -m benchmarks.pgd
+
+sabotage: $(SETUP)  ## break our own code on purpose: every mutation must make a test fail
+	$(BIN)/python -m benchmarks.sabotage
+
+clean:
+	rm -rf $(VENV) .benchmarks build dist *.egg-info

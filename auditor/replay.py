@@ -1,0 +1,136 @@
+"""`advaudit verify`: replays a record's adversarial examples on the model, with nothing of the search involved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auditor.errors import RecordError
+from auditor.host import Host
+from auditor.preprocess import Preprocess
+from auditor.record import Record, read_evidence, read_record
+from auditor.target import Target, TargetOptions
+from auditor.threat import Norm
+from auditor.verify import reached, size
+
+VOTES = 5
+
+
+@dataclass(frozen=True)
+class Replay:
+    """n examples were replayed, `held` of them still are adversarial; failures: reason to count."""
+
+    n: int
+    held: int
+    failures: dict[str, int]
+
+    @property
+    def text(self) -> str:
+        """The result in a sentence."""
+        if self.n == 0:
+            return "The record holds no adversarial examples, so there is nothing to replay."
+        lost = "; ".join(f"{count} {reason}" for reason, count in self.failures.items())
+        return f"{self.held} of {self.n} adversarial examples hold on the model{f' ({lost})' if lost else ''}."
+
+
+def replay(record: Path, *, model: str | None = None, trust: bool = False, plugins_dir: Path | None = None) -> Replay:
+    """Replay a record's evidence on its model, or on another file.
+
+    What is checked is read from the record alone: the clean input is classified as its label, the adversarial one is
+    inside the stated threat, and the model gives it the label that the record says. Raises RecordError where record or
+    evidence can't be read or contradict each other, ModelError where the model can't be run.
+    """
+    known = read_record(record)
+    folder = record if record.is_dir() else record.parent
+    evidence = read_evidence(folder)
+    _check_consistent(known, evidence)
+    host = Host.load(folder=plugins_dir)
+    target = _target(known, host, model or known.model.path, trust)
+    failures: Counter[str] = Counter()
+    if model is None and target.sha256 != known.model.sha256:
+        raise RecordError(
+            f"The model {known.model.path} has changed since the scan; give --model to replay on another file."
+        )
+    rows = range(len(evidence["id"]))
+    if len(rows):
+        target.fit(evidence["x"].shape[1:])
+    for row in rows:
+        if (reason := _fails(known, evidence, row, target)) is not None:
+            failures[reason] += 1
+    return Replay(len(rows), len(rows) - failures.total(), dict(failures))
+
+
+def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
+    broken = [outcome.id for outcome in record.outcomes if outcome.status == "broken"]
+    if missing := {"id", "x", "x_adv", "label", "adversarial_label"} - set(evidence):
+        raise RecordError(f"The evidence lacks {', '.join(sorted(missing))}; scan again.")
+    if broken != evidence["id"].tolist():
+        raise RecordError(
+            f"The record says that {len(broken)} samples are broken, the evidence holds {len(evidence['id'])} others; "
+            "one of the two was changed."
+        )
+
+
+def _target(record: Record, host: Host, model: str, trust: bool) -> Target:
+    from auditor.resolve import make_defense
+
+    table = record.model.preprocess
+    options = TargetOptions(
+        preprocess=Preprocess(
+            scale=table["scale"],
+            mean=tuple(table["mean"]),
+            std=tuple(table["std"]),
+            layout=table["layout"],
+            channels=table["channels"],
+        ),
+        output=record.plan["model"]["output"],
+        device=record.execution["device"],
+        trust=trust,
+        operators=host.operators,
+    )
+    target = host.load_target(model, options)
+    for defense in record.plan["model"]["defenses"]:
+        target = make_defense(defense, host).wrap_target(target)
+    return target
+
+
+def _fails(record: Record, evidence: dict[str, np.ndarray], row: int, target: Target) -> str | None:
+    """Why this example does not hold, None where it does."""
+    clean, adversarial = evidence["x"][row], evidence["x_adv"][row]
+    label, claimed = int(evidence["label"][row]), int(evidence["adversarial_label"][row])
+    if not np.isfinite(adversarial).all() or adversarial.shape != clean.shape:
+        return "not finite or of another shape"
+    if (reason := _outside(record, evidence, row)) is not None:
+        return reason
+    goal = None if record.threat.goal == "untargeted" else int(record.threat.goal.partition(":")[2])
+    answers = [target.scores(adversarial[None], batch=1)[0].astype(np.float64) for _ in range(VOTES)]
+    if sum(reached(scores, label, goal) for scores in answers) * 2 <= VOTES:
+        return "not misclassified"
+    if claimed not in {int(scores.argmax()) for scores in answers}:
+        return "another label than recorded"
+    if int(target.labels(clean[None], batch=1)[0]) != label and record.samples.labels == "given":
+        return "misclassified when clean"
+    return None
+
+
+def _outside(record: Record, evidence: dict[str, np.ndarray], row: int) -> str | None:
+    """Where the example lies outside the record's threat, in words. A grid lets float32 noise of its steps pass."""
+    threat = record.threat
+    x, y = (evidence[name][row].astype(np.float64) for name in ("x", "x_adv"))
+    if threat.boxes:
+        inside = (y >= evidence["lower"][row]).all() and (y <= evidence["upper"][row]).all()
+        return None if inside else "outside its box"
+    if threat.bounds is not None and (y.min() < threat.bounds[0] or y.max() > threat.bounds[1]):
+        return "outside the bounds"
+    change = y - x
+    if "frozen" in evidence and change[evidence["frozen"].reshape(change.shape)].any():
+        return "changes a frozen feature"
+    if "weights" in evidence:
+        change = change / np.broadcast_to(evidence["weights"], change.shape)
+    slack = 1e-6 * (threat.grid or 0.0)
+    if threat.epsilon is not None and size(Norm(threat.norm), change) > threat.epsilon * (1 + 1e-12) + slack:
+        return "outside the ball"
+    return None
