@@ -49,10 +49,10 @@ def pixels(samples: dict[str, np.ndarray]) -> np.ndarray:
     return samples["x"].astype(np.float32) / 255
 
 
-def trained(script: ModuleType, name: str) -> torch.nn.Module:
+def trained(script: ModuleType, name: str) -> torch.nn.Sequential:
     weights = onnx.load(FOLDER / f"{name}.onnx").graph.initializer
     state = {w.name.removeprefix("layer"): torch.from_numpy(numpy_helper.to_array(w).copy()) for w in weights}
-    net: torch.nn.Module = script.network()
+    net: torch.nn.Sequential = script.network()
     net.load_state_dict(state)
     return net.requires_grad_(False)
 
@@ -151,3 +151,12 @@ def test_a_plan_names_what_is_there(plan: str) -> None:
     assert (FOLDER / tables["samples"]["path"]).is_file()
     assert [threat["bounds"] for threat in tables["threat"]] == [[0.0, 1.0]]
     assert all(0 < threat["epsilon"] <= 0.3 for threat in tables["threat"])
+
+
+@pytest.mark.parametrize(("name", "silent"), [("natural", 0), ("robust", 11)])
+def test_the_robust_first_layer_cuts_off_faint_pixels(script: ModuleType, name: str, silent: int) -> None:
+    first = trained(script, name)[0]
+    assert isinstance(first, torch.nn.Conv2d)
+    assert first.bias is not None
+    most = 0.3 * first.weight.clamp(min=0).sum(dim=(1, 2, 3)) + first.bias
+    assert int((most <= 0).sum()) == silent
