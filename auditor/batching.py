@@ -70,6 +70,8 @@ class Batched(nn.Module):
 def batched(make: Callable[[int | None], Graph], size: int, probes: Tensor) -> Batched:
     """The fastest way to run the graph that gives each sample the scores it has when deployed.
 
+    Where the probes' scores can't be told apart, samples are kept apart, since nothing would show that they mix.
+
     make: builds the graph; takes None, or the batch to treat as a placeholder. size: the batch that the file insists
     on, 1 where it takes any. probes: at least three different inputs, `[probes, *shape]` in the file's units.
     Raises ModelError where the graph does not run at all.
@@ -78,8 +80,10 @@ def batched(make: Callable[[int | None], Graph], size: int, probes: Tensor) -> B
     truth = Batched(graph, Batching.LOOPED, size)
     with torch.no_grad():
         scores = truth(probes)
+        told_apart = _spread(scores) > 10 * TOLERANCE * _scale(scores)
         for batching in Batching:
-            if batching is Batching.MAPPED and size != 1:
+            together = batching in (Batching.PLAIN, Batching.FREED)
+            if (together and not told_apart) or (batching is Batching.MAPPED and size != 1):
                 continue
             if batching is Batching.FREED:
                 graph = make(size)
@@ -106,5 +110,15 @@ def close(module: Callable[[Tensor], Tensor], x: Tensor, scores: Tensor) -> bool
     if found.shape != scores.shape:
         return False
     same = found == scores  # infinities included
-    small = (found - scores).abs() <= TOLERANCE * scores[scores.isfinite()].abs().max().clamp_min(1e-12)
+    small = (found - scores).abs() <= TOLERANCE * _scale(scores)
     return bool((same | small).all())
+
+
+def _scale(scores: Tensor) -> float:
+    return float(scores.nan_to_num(0.0, 0.0, 0.0).abs().max())
+
+
+def _spread(scores: Tensor) -> float:
+    """The smallest over pairs of rows of their largest difference."""
+    apart = (scores[:, None] - scores[None]).nan_to_num(0.0).abs().amax(dim=2)
+    return float(apart[~torch.eye(len(scores), dtype=torch.bool, device=scores.device)].min())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import AttributeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import AttributeProto, TensorProto, helper, inliner, numpy_helper, shape_inference
 from torch import Tensor
 
 from auditor.errors import ModelError
@@ -106,11 +106,11 @@ def read_tensor(proto: TensorProto) -> Tensor:
 
 def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     lacking = {(_domain(node.domain), node.op_type) for node in model.graph.node}
     lacking = {key for key in lacking if key not in operators and _has_body(*key)}
     if lacking:
-        model = onnx.inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
+        model = inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
     return model
 
 
