@@ -9,7 +9,6 @@ import torch
 
 from auditor.access import Access
 from auditor.attack import Attack
-from auditor.conventions import suggest
 from auditor.errors import SamplesError, UnsupportedOperator, UsageError
 from auditor.events import Listener, Notice
 from auditor.execution import Execution
@@ -57,6 +56,8 @@ def check_accuracy(job: Job, target: Target, samples: Samples, observation: Obse
     accuracy, n, chance = float(correct.mean()), len(samples), 1 / target.classes
     if job.go_on or job.labels == "predicted" or not near_chance(accuracy, target.classes, n):
         return correct
+    from auditor.conventions import suggest  # tries every convention: only where something is wrong
+
     hint = suggest(target, samples, accuracy)
     raise SamplesError(
         f"Clean accuracy is {accuracy:.1%} on {n} samples (chance {chance:.1%}), so an audit would say nothing. "

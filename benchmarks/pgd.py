@@ -1,0 +1,202 @@
+"""The same PGD in four libraries, on the same twin, samples, threat and threads, in one run.
+
+    python -m benchmarks.pgd --shared FOLDER [--samples 256] [--repeats 5]
+
+All get our differentiable twin of the ONNX file, since none of them loads one. Ours is timed with everything that a
+scan does: dropping, best points, and verification of every break on onnxruntime at batch 1. The others are timed for the
+attack alone, and their examples are verified afterwards, untimed, by our verifier. Libraries take turns within each
+repeat; medians are printed, and the ratio of medians to the fastest of the others. bfloat16 is ours alone, shown apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auditor.access import Access
+from auditor.events import silent
+from auditor.execution import Execution
+from auditor.host import Host
+from auditor.journal import Journal
+from auditor.ledger import Ledger
+from auditor.search import Search
+from auditor.suite import Stage, make_stage
+from auditor.twin import Twin
+from auditor.verify import Verifier
+from benchmarks.shared import Case, add_shared, load
+
+FILES = ("mnist-undefended-logits", "mnist-cnn-a-adv", "cifar-cnn-a-adv", "cifar-sri-resnet-a")
+STEPS, REL_STEP = 40, 0.1
+
+
+class Net(nn.Module):
+    """The twin as the other libraries want it: a module from [0, 1] inputs to logits."""
+
+    def __init__(self, case: Case):
+        super().__init__()
+        self.twin = case.target.twin()
+        self.inner = self.twin.module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.twin.logits(x)
+
+
+def ours(case: Case, twin: Twin, execution: Execution, host: Host, seed: int) -> np.ndarray:
+    """A whole PGD stage of a scan, verification included."""
+    table = {"name": "pgd", "loss": "ce", "steps": STEPS, "rel_step": REL_STEP}
+    stage: Stage = make_stage(table, host.attacks)
+    region = case.threat.region(case.samples)
+    ledger = Ledger.of(case.samples, np.ones(len(case.samples), bool))
+    with TemporaryDirectory() as folder:
+        search = Search(
+            target=case.target,
+            twin=twin,
+            samples=case.samples,
+            threat=case.threat,
+            region=region,
+            verifier=Verifier(case.target, case.samples, case.threat, region),
+            access=Access.GRADIENT,
+            execution=execution,
+            seed=seed,
+            journal=Journal(Path(folder), {}, resume=False),
+            listen=silent,
+        )
+        search.play([stage], ledger)
+    return ledger.broken
+
+
+def peers(case: Case, net: Net, batch: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Each other library's PGD as a function from inputs and labels to candidates. Missing ones are left out."""
+    epsilon = case.threat.epsilon
+    found: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+    try:
+        import foolbox
+
+        model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+        pgd = foolbox.attacks.LinfPGD(rel_stepsize=REL_STEP, steps=STEPS, random_start=True)
+        found["foolbox"] = lambda x, y: pgd(model, x, y, epsilons=epsilon)[1]
+    except ImportError:
+        print("foolbox is not installed: left out")
+    try:
+        import torchattacks
+
+        attack = torchattacks.PGD(net, eps=epsilon, alpha=REL_STEP * epsilon, steps=STEPS, random_start=True)
+        found["torchattacks"] = lambda x, y: attack(x, y)
+    except ImportError:
+        print("torchattacks is not installed: left out")
+    try:
+        from art.attacks.evasion import ProjectedGradientDescentPyTorch
+        from art.estimators.classification import PyTorchClassifier
+
+        classifier = PyTorchClassifier(
+            net,
+            loss=nn.CrossEntropyLoss(),
+            input_shape=case.samples.shape,
+            nb_classes=case.target.classes,
+            clip_values=(0.0, 1.0),
+            device_type="cpu",
+        )
+        art = ProjectedGradientDescentPyTorch(
+            classifier,
+            norm=np.inf,
+            eps=epsilon,
+            eps_step=REL_STEP * epsilon,
+            max_iter=STEPS,
+            num_random_init=1,
+            batch_size=batch,
+            verbose=False,
+        )
+        found["art"] = lambda x, y: torch.from_numpy(art.generate(x.numpy(), y.numpy()))
+    except ImportError:
+        print("art is not installed: left out")
+    return found
+
+
+def timed(run: Callable[[], object]) -> tuple[float, object]:
+    began = time.perf_counter()
+    result = run()
+    return time.perf_counter() - began, result
+
+
+def verified(case: Case, candidates: np.ndarray) -> np.ndarray:
+    """Which candidates our verifier lets pass, after moving them inside by float32 rounding: none is lost to an ulp."""
+    region = case.threat.region(case.samples)
+    verifier = Verifier(case.target, case.samples, case.threat, region)
+    inside = np.clip(candidates.astype(np.float32), region.lower, region.upper)
+    return np.array([verifier.judge(i, x).broken for i, x in enumerate(inside)])
+
+
+def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -> None:
+    """Print the table of one file."""
+    torch.set_num_threads(threads)
+    x, y = torch.from_numpy(case.samples.inputs), torch.from_numpy(case.samples.labels)
+    others = peers(case, Net(case), batch)
+    twin = case.target.twin()
+
+    def whole(attack: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+        parts = [attack(x[i : i + batch], y[i : i + batch]) for i in range(0, len(x), batch)]
+        return torch.cat(parts).detach().numpy()
+
+    plain = Execution(device="cpu", threads=threads, width=batch)
+    runs: dict[str, Callable[[int], object]] = {"advaudit": lambda seed: ours(case, twin, plain, host, seed)}
+    runs |= {name: lambda seed, attack=attack: whole(attack) for name, attack in others.items()}  # type: ignore[misc]
+    runs["advaudit bf16"] = lambda seed: ours(case, twin, replace_precision(plain), host, seed)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    robust: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            torch.manual_seed(repeat)
+            np.random.seed(repeat)
+            took, result = timed(partial(run, repeat))
+            if repeat == 0:
+                continue  # the first round warms up
+            broken = result if name.startswith("advaudit") else verified(case, result)  # type: ignore[arg-type]
+            seconds[name].append(took)
+            robust[name].append(1 - float(np.mean(broken)))  # type: ignore[arg-type]
+    fastest = min(statistics.median(seconds[name]) for name in others) if others else float("nan")
+    print(
+        f"\n{case.name}: {case.threat.title}, {len(x)} correctly classified samples, batch {batch}, {threads} threads"
+    )
+    print(f"{'':16}{'robust accuracy':>24}{'seconds':>24}{'ratio to fastest peer':>24}")
+    for name in runs:
+        rates, times = robust[name], seconds[name]
+        spread = f"{statistics.median(rates):.3f} ({min(rates):.3f}–{max(rates):.3f})"
+        took = f"{statistics.median(times):.2f} ({min(times):.2f}–{max(times):.2f})"
+        print(f"{name:16}{spread:>24}{took:>24}{statistics.median(times) / fastest:>24.2f}")
+
+
+def replace_precision(execution: Execution) -> Execution:
+    """The same execution with the search in bfloat16."""
+    import msgspec
+
+    return msgspec.structs.replace(execution, precision="bfloat16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_shared(parser)
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--files", nargs="*", default=FILES)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    host = Host.load(installed=False)
+    for name in arguments.files:
+        case = load(name, arguments.shared, host, limit=arguments.samples, threads=arguments.threads)
+        compare(case, host, batch=arguments.batch, repeats=arguments.repeats, threads=arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
