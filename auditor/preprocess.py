@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, replace
-from math import prod
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property
+from math import isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from auditor.errors import SamplesError, UsageError
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, Tensor)
 
 Shape = tuple[int, ...]
-PRESETS: dict[str, dict[str, object]] = {
+Numbers = tuple[float, ...]
+PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "imagenet-caffe": {"scale": 255.0, "mean": (103.939, 116.779, 123.68), "channels": "bgr"},
@@ -28,6 +33,19 @@ PRESETS: dict[str, dict[str, object]] = {
     "0-255": {"scale": 255.0},
 }
 """Conventions that files in the wild expect, by the name that `--preprocess` takes."""
+CHANNELS = (1, 3, 4)
+"""Lengths by which an axis of a picture is known for its channels."""
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `--preprocess` file. preset: where to start; the other keys replace its own."""
+
+    preset: str = "none"
+    scale: float | None = None
+    mean: list[float] | float | None = None
+    std: list[float] | float | None = None
+    layout: str | None = None
+    channels: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +55,15 @@ class Preprocess:
     It belongs to the model, not to the data: epsilon is measured before it. The same object serves numpy arrays
     (the target) and torch tensors (the twin), with the same float32 arithmetic in both.
 
-    scale: factor on the samples' values. mean, std: one value, or one per channel (per feature for flat inputs).
-    layout: `nchw` or `nhwc`, the file's order of axes; None keeps the samples' own. channels: `rgb` or `bgr`.
-    sample_shape, model_shape: shapes without the batch axis, set by `fit`.
+    scale: factor on the samples' values. mean, std: one value, or one per channel (per feature for flat inputs), in
+    the file's units and its order of channels. layout: `nchw` or `nhwc`, the file's order of axes; None settles it by
+    the two shapes. channels: `rgb` or `bgr`. sample_shape, model_shape: shapes without the batch axis, set by `fit`.
+    Raises UsageError for values that can't be meant.
     """
 
     scale: float = 1.0
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: Numbers = ()
+    std: Numbers = ()
     layout: str | None = None
     channels: str = "rgb"
     sample_shape: Shape = ()
@@ -52,56 +71,89 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if self.layout not in (None, "nchw", "nhwc"):
-            raise UsageError(f"layout is `nchw` or `nhwc`, got {self.layout!r}")
+            raise UsageError(f"layout is `nchw` or `nhwc`, got {self.layout!r}.")
         if self.channels not in ("rgb", "bgr"):
-            raise UsageError(f"channels is `rgb` or `bgr`, got {self.channels!r}")
-        if any(s == 0 for s in self.std):
-            raise UsageError("std has a zero; each value divides a channel and must not be 0")
+            raise UsageError(f"channels is `rgb` or `bgr`, got {self.channels!r}.")
+        if not all(map(isfinite, (self.scale, *self.mean, *self.std))):
+            raise UsageError("scale, mean and std are finite numbers; one of them is not.")
+        if self.scale == 0 or any(s == 0 for s in self.std):
+            raise UsageError("scale or std is 0, which would leave nothing of the input; give the model's own.")
 
     @classmethod
     def preset(cls, name: str) -> Preprocess:
         """The named convention of `PRESETS`. Raises UsageError for another name."""
         if name not in PRESETS:
-            raise UsageError(f"--preprocess knows {', '.join(PRESETS)} or a TOML file, got {name!r}")
-        return replace(cls(), **PRESETS[name])  # type: ignore[arg-type]
+            raise UsageError(f"--preprocess knows {', '.join(PRESETS)} or a TOML file, got {name!r}.")
+        return cls(**PRESETS[name])
+
+    @classmethod
+    def from_file(cls, path: Path) -> Preprocess:
+        """The convention in a TOML file with the keys preset, scale, mean, std, layout, channels. Raises UsageError."""
+        try:
+            table = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Table)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"The file {path} can't be read ({type(error).__name__}); --preprocess takes one."
+            ) from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{path} is not TOML: {error}.") from error
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{path}: {error}; the keys are {', '.join(Table.__struct_fields__)}.") from error
+        given = {key: getattr(table, key) for key in ("scale", "layout", "channels") if getattr(table, key) is not None}
+        for key in ("mean", "std"):
+            value = getattr(table, key)
+            if value is not None:
+                given[key] = tuple(value) if isinstance(value, list) else (value,)
+        return replace(cls.preset(table.preset), **given)
 
     def fit(self, sample_shape: Shape, model_shape: Shape) -> Preprocess:
-        """Settle the axes for these two shapes (no batch axis). Raises SamplesError where they can't match."""
+        """Settle the axes for these two shapes (no batch axis).
+
+        Raises SamplesError where samples can't become inputs by reordering or flattening alone, UsageError where mean
+        or std have another length than the channels.
+        """
         fitted = replace(self, sample_shape=tuple(sample_shape), model_shape=tuple(model_shape))
-        if prod(sample_shape) != prod(model_shape):
+        order = fitted.transposition
+        arranged = fitted.sample_shape if order is None else tuple(sample_shape[axis] for axis in order)
+        ours, theirs = _long(arranged), _long(model_shape)
+        if prod(sample_shape) != prod(model_shape) or (ours != theirs and min(len(ours), len(theirs)) > 1):
             raise SamplesError(
-                f"The model takes inputs of shape {tuple(model_shape)}, the samples have shape {tuple(sample_shape)}; "
+                f"The model takes inputs of shape {list(model_shape)}, the samples have shape {list(sample_shape)}; "
                 "resize them (`[samples] size`) or give the right file."
             )
+        count = model_shape[fitted.channel_axis - 1]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (0, 1, count):
+                raise UsageError(
+                    f"{name} takes one value or one per channel, which are {count} here; it has {len(values)}."
+                )
         return fitted
 
-    @property
+    @cached_property
     def transposition(self) -> Shape | None:
         """Order of the sample's axes (without batch) in the file, None where they stay as they are."""
         sample, model = self.sample_shape, self.model_shape
-        if len(sample) != 3:
+        if len(sample) != 3 or (sample == model and self.layout is None):
             return None
-        last, first = sample[2] in (1, 3, 4), sample[0] in (1, 3, 4)
+        last, first = sample[2] in CHANNELS, sample[0] in CHANNELS
         wants = self.layout
-        if wants is None and len(model) == 3 and sample != model:
-            wants = "nchw" if model[0] in (1, 3, 4) else "nhwc" if model[2] in (1, 3, 4) else None
+        if wants is None and len(model) == 3:
+            wants = "nchw" if model[0] in CHANNELS else "nhwc" if model[2] in CHANNELS else None
         if wants == "nhwc" and first and not last:
             return (1, 2, 0)
         if wants == "nchw" and last and not first:
             return (2, 0, 1)
         return None
 
-    @property
+    @cached_property
     def channel_axis(self) -> int:
         """Axis of the channels in the file's order, counted with the batch axis."""
-        if len(self.model_shape) == 3 and self.model_shape[2] in (1, 3, 4) and self.model_shape[0] not in (1, 3, 4):
-            return 3
-        return 1
+        model = self.model_shape
+        return 3 if len(model) == 3 and model[2] in CHANNELS and model[0] not in CHANNELS else 1
 
     def __call__(self, x: Array) -> Array:
         """Inputs `[batch, *sample_shape]` in sample units to `[batch, *model_shape]` in the file's units."""
-        order = self.transposition
-        if order is not None:
+        if order := self.transposition:
             axes = (0, *(axis + 1 for axis in order))
             x = x.transpose(axes) if isinstance(x, np.ndarray) else x.permute(axes)
         if tuple(x.shape[1:]) != self.model_shape and self.model_shape:
@@ -117,15 +169,15 @@ class Preprocess:
             x = x / self._like(x, self.std)
         return x
 
-    def _like(self, x: Array, values: tuple[float, ...]) -> Array:
+    def _like(self, x: Array, values: Numbers) -> Array:
         """The values as an array of x's kind and dtype that broadcasts over its channels."""
-        axis = self.channel_axis if x.ndim > 2 else x.ndim - 1
-        if len(values) not in (1, x.shape[axis]):
-            raise UsageError(
-                f"scale, mean and std take one value or one per channel ({x.shape[axis]}), got {len(values)} values"
-            )
         shape = [1] * x.ndim
-        shape[axis] = len(values)
+        shape[self.channel_axis] = len(values)
         if isinstance(x, np.ndarray):
             return np.asarray(values, dtype=x.dtype).reshape(shape)
         return x.new_tensor(values).reshape(shape)
+
+
+def _long(shape: Shape) -> Shape:
+    """The axes that are longer than 1: what reshaping must not mix up."""
+    return tuple(length for length in shape if length != 1)

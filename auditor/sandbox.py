@@ -21,10 +21,8 @@ import msgspec
 
 from auditor.errors import AdvauditError, ModelError
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows has no such limits; the time-out holds there too
-    resource = None  # type: ignore[assignment]
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -45,7 +43,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What the child says: the answer, or one sentence on why there is none."""
 
-    answer: msgspec.Raw | None = None
+    answer: msgspec.Raw = msgspec.Raw(b"null")
     error: str | None = None
 
 
@@ -56,7 +54,7 @@ def confined(
 
     function: a module's own, with annotated types that msgspec can encode. subject: what a failure is said of. timeout:
     seconds, of wall time and of processor time. memory: bytes of address space. The child may write no file and
-    leaves no core; on Linux and macOS these limits are kept by the kernel.
+    leaves no core; on Linux the kernel keeps all of these, elsewhere the wall time holds at least.
     Raises ModelError with the child's own sentence, or with what ended it.
     """
     call = Call(
@@ -81,11 +79,11 @@ def confined(
             child.kill()
     try:
         reply = msgspec.json.decode(output, type=Reply)
-        if reply.answer is not None:
+        if reply.error is None:
             return typing.cast(Answer, msgspec.json.decode(reply.answer, type=_types(function)[1]))
     except msgspec.DecodeError:
         raise ModelError(f"{subject} {_ending(child.returncode)} while it was tried out ({limits}).") from None
-    raise ModelError(reply.error or f"{subject} could not be tried out ({limits}).")
+    raise ModelError(reply.error)
 
 
 def _ending(code: int) -> str:
@@ -106,7 +104,7 @@ def _types(function: Callable[..., Any]) -> tuple[Any, Any]:
 
 
 def _limit(call: Call) -> None:
-    if resource is None:
+    if sys.platform == "win32":
         return
     seconds = math.ceil(call.timeout + GRACE)
     for name, amount in (
@@ -135,7 +133,9 @@ def main() -> None:
     except MemoryError:
         reply = Reply(error=f"The file needs more than {call.memory / GIB:.3g} GiB; --trust-model lifts the limit.")
     except Exception as error:
-        reply = Reply(error=f"The file could not be tried out ({type(error).__name__}: {' '.join(str(error).split())}).")
+        reply = Reply(
+            error=f"The file could not be tried out ({type(error).__name__}: {' '.join(str(error).split())})."
+        )
     answers.write(msgspec.json.encode(reply))
     answers.flush()
     os._exit(0)  # no destructor of the file's native objects runs after the answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from auditor.twin import Twin
 
 ATTEMPTS = 3
-"""How often a target that was lost is asked again before its rows are given up."""
+"""How often a target is asked before it is given up for lost."""
+PATIENCE = 10.0
+"""Seconds after which a lost query is not repeated: what took that long would again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +31,19 @@ class TargetOptions:
     """What a loader is told besides the reference.
 
     preprocess: what stands before the file. output: name of the output to audit, None to find it. device: `cpu` or
-    `cuda`; one that is not there is an error. trust: whether code that the file carries may run. operators: the
-    registry that builds twins. timeout, memory: limits on one run of an untrusted file, in seconds and bytes.
+    `cuda`; one that is not there is an error. threads: of the runtime within an operator, None for its default. trust:
+    whether code that the file carries may run, and limits on a first trial are lifted. operators: the registry that
+    builds twins. classes: how many there are, for a file that answers with a label and does not say. timeout, memory:
+    limits on the trial of an untrusted file, in seconds and bytes; the time-out also holds for each run.
     """
 
     preprocess: Preprocess = field(default_factory=Preprocess)
     output: str | None = None
     device: str = "cpu"
+    threads: int | None = None
     trust: bool = False
     operators: Operators | None = None
+    classes: int | None = None
     timeout: float = 60.0
     memory: int = 8 << 30
 
@@ -51,6 +58,7 @@ class Target(ABC):
     class_names: their names where the file knows them. output: what the scores are. access: the most it offers.
     shape: of one sample as the file takes it, without batch. batch: the batch size the file insists on, None for any.
     runtime: name, version, provider, optimisation level, threads: whatever may change a verdict. queries: samples run.
+    Where a file leaves its shape open, shape, classes and output hold only after `fit`.
     """
 
     name: str
@@ -81,7 +89,7 @@ class Target(ABC):
         """Scores `[n, classes]` as float32 for inputs `[n, *sample_shape]` float32 in sample units.
 
         batch: how many go through the runtime together; default all at once, or the size the file insists on.
-        Raises TargetUnavailable after `ATTEMPTS` lost runs, ModelError where the answer has the wrong shape.
+        Raises TargetUnavailable where it was lost again and again, ModelError where the answer has the wrong shape.
         """
         width = self.batch or batch or max(len(x), 1)
         rows = [self._ask(x[start : start + width]) for start in range(0, len(x), width)]
@@ -90,7 +98,8 @@ class Target(ABC):
 
     def labels(self, x: np.ndarray, *, batch: int | None = None) -> np.ndarray:
         """Predicted labels `[n]`: the first class with the largest score, as the runtime's user would take it."""
-        return self.scores(x, batch=batch).argmax(axis=1)
+        labels: np.ndarray = self.scores(x, batch=batch).argmax(axis=1)
+        return labels
 
     def fit(self, sample_shape: tuple[int, ...]) -> None:
         """Settle how samples of this shape reach the file. Raises SamplesError where they can't."""
@@ -101,19 +110,24 @@ class Target(ABC):
         if self.batch and len(x) < self.batch:  # a file with a fixed batch takes no fewer
             padded = np.concatenate([x, np.repeat(x[-1:], self.batch - len(x), axis=0)])
         model_input = np.ascontiguousarray(self.preprocess(padded.astype(np.float32, copy=False)))
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                scores = self._run(model_input)
-                break
-            except TargetUnavailable:
-                if attempt == ATTEMPTS:
-                    raise
+        scores = self._patiently(model_input)
         if scores.ndim != 2 or scores.shape != (len(padded), self.classes):
             raise ModelError(
                 f"{self.name} should return {self.classes} scores for each of {len(padded)} inputs, "
                 f"it returned an array of shape {tuple(scores.shape)}."
             )
         return scores[: len(x)].astype(np.float32, copy=False)
+
+    def _patiently(self, model_input: np.ndarray) -> np.ndarray:
+        left = ATTEMPTS
+        while True:
+            began = time.monotonic()
+            try:
+                return self._run(model_input)
+            except TargetUnavailable:
+                left -= 1
+                if not left or time.monotonic() - began > PATIENCE:
+                    raise
 
 
 def digest_files(paths: list[Path]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 NEVER = float("inf")
+LONGEST = threading.TIMEOUT_MAX
 
 
 class Watch:
@@ -16,18 +17,17 @@ class Watch:
 
     Choose it for calls that another thread can end, such as a session run by its `RunOptions.terminate`. Entering and
     leaving cost less than a microsecond: they only write the deadline, and the watching thread sleeps until the
-    nearest one that could be due. `expired` tells, afterwards and until the next entry, whether `stop` was called.
+    nearest one that could be due. A body that ends in the very moment it is due may leave `stop` to hit the next one:
+    whoever is stopped should look at the clock, or try again.
     """
 
     def __init__(self, timeout: float, stop: Callable[[], None]) -> None:
-        self.timeout = timeout
+        self.timeout = min(timeout, LONGEST)
         self.stop = stop
         self.deadline = NEVER
-        self.expired = False
         _watchdog.add(self)
 
     def __enter__(self) -> None:
-        self.expired = False
         self.deadline = time.monotonic() + self.timeout
 
     def __exit__(
@@ -64,7 +64,6 @@ class _Watchdog:
         for watch in list(self.watches):
             if watch.deadline <= now:
                 watch.deadline = NEVER
-                watch.expired = True
                 watch.stop()
             # a body that starts right now can't be overdue before its whole time has passed
             due = min(watch.deadline - now, watch.timeout)
