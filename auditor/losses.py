@@ -57,10 +57,9 @@ def dlr(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     value = negative_margin(scores, labels, targets)
     if top.shape[1] < 3:
         return value
-    spread = top[:, 0] - top[:, 2]
-    if top.shape[1] >= 4:
-        spread = torch.where(targets >= 0, top[:, 0] - (top[:, 2] + top[:, 3]) / 2, spread)
-    return value / (spread + 1e-12)
+    spread = top[:, 0] - top[:, 2] + 1e-12
+    aimed = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12 if top.shape[1] >= 4 else torch.ones_like(spread)
+    return value / torch.where(targets >= 0, aimed, spread)
 
 
 LOSSES: dict[str, Loss] = {"ce": ce, "margin": negative_margin, "dlr": dlr}
