@@ -120,7 +120,7 @@ class ThreatModel:
         self._check_bounds(x)
         weights = _fitting("weights", self.weights, shape)
         frozen = _fitting("frozen", self.frozen, shape)
-        radius = self.epsilon * (weights if weights is not None else np.ones(shape))
+        radius = self.epsilon * (np.ones(shape) if weights is None else weights.astype(np.float64))
         if self.grid is not None:
             lower, upper = self._on_grid(x, radius)
         else:
