@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from math import prod
@@ -181,10 +183,12 @@ class PrivateCopy:
     """
 
     def __init__(self, path: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="advaudit-", ignore_cleanup_errors=True)  # mode 0700
+        folder = tempfile.mkdtemp(prefix="advaudit-")  # mode 0700
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # also at exit, and without a warning
         self._source = path
         self._digest = hashlib.sha256()
-        self.path = Path(self._folder.name) / path.name
+        self._folder = Path(folder)
+        self.path = self._folder / path.name
         self._copy(path, FILE)
 
     @property
