@@ -120,7 +120,10 @@ class _Plan:
 
     def _add(self, node: Node, operators: Operators) -> None:
         operator = operators.find(node)
-        function = operator.build(node)
+        try:
+            function = operator.build(node)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ModelError(_failure(node.label, error)) from error
         given = [name for name in node.inputs if name]
         for name in given:
             self._read_constant(name)
@@ -144,15 +147,17 @@ class _Plan:
 
     def _freed(self, node: Node, batch: int) -> Node:
         """The node, with the first length of a constant shape replaced by the 0 that means: as in the input."""
-        if node.domain or node.op_type != "Reshape" or node.attributes.get("allowzero", 0):
+        if node.domain or node.op_type != "Reshape" or len(node.inputs) != 2:
             return node
         self._read_constant(node.inputs[1])
         shape = self.constants.get(node.inputs[1])
         if shape is None or shape.numel() < 1 or int(shape[0]) != batch:
             return node
+        if node.attributes.get("allowzero", 0) and 0 in shape.tolist():
+            return node  # a 0 of the file's own means an empty axis
         name = f"{node.inputs[1]} for any batch"
         self.constants[name] = torch.cat([shape.new_zeros(1), shape[1:]])
-        return replace(node, inputs=(node.inputs[0], name))
+        return replace(node, inputs=(node.inputs[0], name), attributes={**node.attributes, "allowzero": 0})
 
     def _read_constant(self, name: str) -> None:
         value = None if name in self.constants else self.program.constant(name)

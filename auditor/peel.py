@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from auditor.access import OutputKind
@@ -15,6 +16,7 @@ ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "si
 """Operators whose inputs are logits, and what `Twin.peeled` calls them."""
 KEEPING_ORDER = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout", "Cast"})
 """Operators that may stand behind: entries stay in their order."""
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 APPLY: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -36,7 +38,7 @@ def find_logits(program: Program, output: str) -> tuple[str, str] | None:
     """
     node = program.producer(output)
     while node is not None and not node.domain and node.op_type in KEEPING_ORDER:
-        if not program.types.get(node.outputs[0], "float32").startswith("float"):
+        if node.attributes.get("to", TensorProto.FLOAT) not in FLOATS:
             return None
         node = program.producer(node.inputs[0])
     if node is None or node.domain:

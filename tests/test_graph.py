@@ -257,3 +257,17 @@ def test_a_stated_batch_may_be_taken_as_a_placeholder(operators):
     with pytest.raises(ModelError):
         Graph(file, "y", operators)(x)
     assert torch.equal(Graph(file, "y", operators, free_batch=1)(x), x.reshape(3, 4))
+
+
+def test_a_zero_of_the_files_own_is_not_taken_for_a_placeholder(operators):
+    """With allowzero a 0 is an empty axis; exporters set it also where no 0 is in sight."""
+    nodes = [op("Reshape", "x shape", "y", allowzero=1)]
+    file = program(nodes, [const("shape", [1, 4], np.int64)], shape=(1, 2, 2))
+    assert Graph(file, "y", operators, free_batch=1)(torch.rand(3, 2, 2)).shape == (3, 4)
+    empty = program(nodes, [const("shape", [1, 0], np.int64)], shape=(1, 0))
+    assert Graph(empty, "y", operators, free_batch=1)(torch.rand(3, 0)).shape == (1, 0)
+
+
+def test_a_missing_attribute_is_an_error_of_the_file(operators):
+    with pytest.raises(ModelError, match=r"Concat.*axis"):
+        Graph(program([op("Concat", "x x")]), "y", operators)
