@@ -135,8 +135,9 @@ class Verifier:
 
 
 def reached(scores: np.ndarray, label: int, goal: int | None) -> bool:
-    """Whether scores `[classes]` fulfil the goal. A tie at the top is no break; scores that are not numbers are not."""
-    if not np.isfinite(scores).all():
+    """Whether scores `[classes]` fulfil the goal. A tie at the top is no break, nor is a NaN anywhere; an infinity is
+    a score like any other (the log-probability of an impossible class)."""
+    if np.isnan(scores).any():
         return False
     wanted = scores[goal] if goal is not None else np.delete(scores, label).max()
     rest = np.delete(scores, goal).max() if goal is not None else scores[label]
