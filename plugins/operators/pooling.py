@@ -93,7 +93,7 @@ def lp_pool(node: Node) -> Function:
 
     def run(x: Tensor) -> Tensor:
         powers = _sums(_padded(x.abs() ** p, window, 0.0, 0.0), window)
-        return _cropped(powers, window.lengths(x.shape[2:])) ** (1 / p)
+        return _cropped(powers, window.lengths(x.shape[2:])).pow(1 / p)
 
     return run
 
