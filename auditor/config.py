@@ -52,7 +52,7 @@ class ThreatTable(Table, frozen=True, kw_only=True):
     bounds: list[float] | None = None
     goal: str = "untargeted"
     weights: str | list[float] | None = None
-    frozen: str | list[bool] | list[int] | None = None
+    frozen: str | list[bool | int] | None = None
     grid: str | float | None = None
 
 
