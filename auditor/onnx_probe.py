@@ -15,13 +15,12 @@ import onnxruntime as ort
 from auditor.errors import ModelError
 from auditor.onnx_file import external_files, read_model
 from auditor.onnx_session import TYPES, cast, open_session, reason
-from auditor.readout import Readout, choose, ending
+from auditor.readout import Readout, choose, ending, probes
 from auditor.watchdog import Watch
 
 Shape = tuple[int, ...]
 PICTURES = ((3, 224, 224), (3, 32, 32), (1, 28, 28), (1, 224, 224))
 """Channels, height and width to try where a file leaves them open and no samples are known yet."""
-PROBES = 6
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,17 +174,6 @@ class _Trial:
         except Exception:  # the count is then asked for
             return None
         return int(inner.shape[-1]) if inner.ndim else None
-
-
-def probes(shape: Shape) -> Iterator[np.ndarray]:
-    """Inputs of this shape, batch included, in the ranges that files expect: flat, pictures, noise, bytes."""
-    draws = np.random.default_rng(0)
-    yield draws.random(shape, np.float32)
-    yield draws.standard_normal(shape, np.float32)
-    yield np.zeros(shape, np.float32)
-    yield np.ones(shape, np.float32)
-    yield 255 * draws.random(shape, np.float32)
-    yield 3 * draws.standard_normal(shape, np.float32)
 
 
 def _only_input(name: str, session: ort.InferenceSession) -> Any:

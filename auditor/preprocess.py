@@ -106,6 +106,16 @@ class Preprocess:
                 given[key] = tuple(value) if isinstance(value, list) else (value,)
         return replace(cls.preset(table.preset), **given)
 
+    def table(self) -> dict[str, Any]:
+        """The keys of `[model]` that say this convention, those at their defaults left out."""
+        plain = Preprocess()
+        values = {key: getattr(self, key) for key in ("scale", "mean", "std", "layout", "channels")}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if value != getattr(plain, key)
+        }
+
     def fit(self, sample_shape: Shape, model_shape: Shape) -> Preprocess:
         """Settle the axes for these two shapes (no batch axis).
 
@@ -153,9 +163,8 @@ class Preprocess:
 
     def __call__(self, x: Array) -> Array:
         """Inputs `[batch, *sample_shape]` in sample units to `[batch, *model_shape]` in the file's units."""
-        if order := self.transposition:
-            axes = (0, *(axis + 1 for axis in order))
-            x = x.transpose(axes) if isinstance(x, np.ndarray) else x.permute(axes)
+        if self.transposition:
+            x = _permuted(x, self.transposition)
         if tuple(x.shape[1:]) != self.model_shape and self.model_shape:
             x = x.reshape((len(x), *self.model_shape))
         axis = self.channel_axis
@@ -176,6 +185,12 @@ class Preprocess:
         if isinstance(x, np.ndarray):
             return np.asarray(values, dtype=x.dtype).reshape(shape)
         return x.new_tensor(values).reshape(shape)
+
+
+def _permuted(x: Array, order: Shape) -> Array:
+    """The axes behind the batch in this order."""
+    axes = [0, *(axis + 1 for axis in order)]
+    return x.transpose(axes) if isinstance(x, np.ndarray) else x.permute(axes)
 
 
 def _long(shape: Shape) -> Shape:

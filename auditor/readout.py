@@ -7,7 +7,7 @@ graph ends in decides only where numbers can't.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,17 @@ def ending(model: onnx.ModelProto, output: str) -> Ending:
             transform = texts["post_transform"].s.decode(errors="replace") if "post_transform" in texts else ""
             return Ending(op_type=node.op_type, source=value, mapped=mapped, keys=keys, transform=transform)
     return Ending(mapped=mapped, keys=keys)
+
+
+def probes(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Inputs of this shape, batch included, in the ranges that files expect: flat, pictures, noise, bytes."""
+    draws = np.random.default_rng(0)
+    yield draws.random(shape, np.float32)
+    yield draws.standard_normal(shape, np.float32)
+    yield np.zeros(shape, np.float32)
+    yield np.ones(shape, np.float32)
+    yield np.float32(255) * draws.random(shape, np.float32)
+    yield np.float32(3) * draws.standard_normal(shape, np.float32)
 
 
 def choose(

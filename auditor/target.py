@@ -14,7 +14,7 @@ import numpy as np
 
 from auditor.access import Access, OutputKind
 from auditor.errors import ModelError, SamplesError, TargetUnavailable, UnsupportedOperator
-from auditor.preprocess import Preprocess
+from auditor.preprocess import CHANNELS, Preprocess
 
 if TYPE_CHECKING:
     from auditor.operators import Operators
@@ -104,6 +104,14 @@ class Target(ABC):
     def fit(self, sample_shape: tuple[int, ...]) -> None:
         """Settle how samples of this shape reach the file. Raises SamplesError where they can't."""
         self.preprocess = self.preprocess.fit(sample_shape, self.shape)
+
+    @property
+    def picture(self) -> tuple[int, int, int] | None:
+        """Height, width and channels where the file takes pictures, for the options of samples; else None."""
+        if len(self.shape) != 3:
+            return None
+        first, second, third = self.shape
+        return (second, third, first) if first in CHANNELS else (first, second, third) if third in CHANNELS else None
 
     def _ask(self, x: np.ndarray) -> np.ndarray:
         padded = x
