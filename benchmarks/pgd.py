@@ -3,8 +3,8 @@
     python -m benchmarks.pgd --shared FOLDER [--samples 256] [--repeats 5]
 
 All get our differentiable twin of the ONNX file, since none of them loads one. Ours is timed with everything that a
-scan does: dropping, best points, and verification of every break on onnxruntime at batch 1. The others are timed for the
-attack alone, and their examples are verified afterwards, untimed, by our verifier. Libraries take turns within each
+scan does: dropping, best points, and verification of every break on onnxruntime at batch 1. The others are timed for
+the attack alone, and their examples are verified afterwards, untimed, by our verifier. Libraries take turns within each
 repeat; medians are printed, and the ratio of medians to the fastest of the others. bfloat16 is ours alone, shown apart.
 """
 
