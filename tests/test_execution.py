@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from auditor.errors import UsageError
+from auditor.execution import Execution
+
+
+def execution(**options: Any) -> Execution:
+    return Execution(**({"device": "cpu", "threads": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("width", "padded"),
+    [(64, {1: 1, 2: 2, 3: 4, 5: 8, 33: 64, 64: 64, 65: 65}), (7, {1: 1, 3: 4, 5: 7, 7: 7}), (1, {1: 1})],
+)
+def test_batches_are_padded_to_a_power_of_two(width: int, padded: dict[int, int]) -> None:
+    assert {rows: execution(width=width).padded(rows) for rows in padded} == padded
+
+
+def test_a_unit_of_work_covers_several_batches() -> None:
+    assert execution(width=1).chunk == 64
+    assert execution(width=256).chunk == 1024
+
+
+@pytest.mark.parametrize("options", [{"precision": "float16"}, {"width": 0}, {"width": -3}])
+def test_nonsense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        execution(**options)
+
+
+def test_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Execution.choose().device == "cpu"
+    assert Execution.choose(threads=3).threads == 3
+    assert Execution.choose(width=5).width == 5
+    with pytest.raises(UsageError, match="no CUDA device; use --device cpu"):
+        Execution.choose("cuda")
+    with pytest.raises(UsageError, match="'tpu'"):
+        Execution.choose("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Execution.choose().device == "cuda"
+    assert Execution.choose().width > Execution.choose("cpu").width
+    assert Execution.choose("cpu").device == "cpu"
+
+
+def test_it_is_plain_data() -> None:
+    one = execution(width=7, precision="float64")
+    assert msgspec.convert(msgspec.to_builtins(one), Execution) == one
