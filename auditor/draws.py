@@ -43,6 +43,7 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
 class Draws:
     """The random numbers of a batch of rows. Each call is a new draw; the key is the row's, not the batch's.
 
+    A longer draw begins with the shorter one, so where rows need different numbers of values, draw for the neediest.
     seed: of the audit. stage: number of the stage in the suite. ids, restarts, ages: int64 `[batch]` on one device.
     phase: separates the draws of start, query and step at the same age.
     """
@@ -90,10 +91,11 @@ class Draws:
         """`[batch, *shape]`, standard normal by Box and Muller."""
         size = max(prod(shape), 1)
         half = (size + 1) // 2
-        u = self.uniform(2 * half, dtype=torch.float64)
-        radius = (-2 * (1 - u[:, :half]).log()).sqrt()
-        angle = 2 * pi * u[:, half:]
-        both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        u = self.uniform(half, 2, dtype=torch.float64)
+        radius = (-2 * (1 - u[..., 0]).log()).sqrt()
+        angle = 2 * pi * u[..., 1]
+        # neighbours make a pair, so that a longer draw begins with the shorter one: rows may need different lengths
+        both = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(1)
         return both[:, :size].to(dtype).reshape(len(self.ids), *shape)
 
     def integers(self, high: Tensor | int, *shape: int) -> Tensor:
