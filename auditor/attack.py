@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.errors import UsageError
+from auditor.errors import PluginError
 from auditor.problem import Problem
 from auditor.threat import Norm, ThreatModel
 
@@ -34,14 +34,26 @@ class Rows:
     done: Tensor | None = None
 
 
-R = TypeVar("R", bound=Rows)
+R = TypeVar("R", bound="Rows | Reply")
 
 
 def take(rows: R, index: Tensor) -> R:
-    """Some of the rows, in this order."""
+    """Some of the rows (or of a reply's points), in this order."""
     columns: dict[str, Any] = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}
     columns = {name: None if column is None else column[index] for name, column in columns.items()}
     return dataclasses.replace(rows, **columns)
+
+
+class Taken:
+    """Rows that repeat, one for each point of a query: a column is gathered when it is read, since many never are."""
+
+    def __init__(self, rows: Rows, index: Tensor):
+        self._rows = rows
+        self._index = index
+
+    def __getattr__(self, name: str) -> Tensor | None:
+        column = getattr(self._rows, name)
+        return None if column is None else column[self._index]
 
 
 def join(parts: list[R]) -> R:
@@ -52,13 +64,15 @@ def join(parts: list[R]) -> R:
     columns: dict[str, Any] = {}
     for name in names:
         values = [getattr(part, name) for part in parts]
-        if any(value is None for value in values) and name == "done":
+        if name == "done" and any(value is not None for value in values):
             values = [_undone(part) if value is None else value for part, value in zip(parts, values, strict=True)]
+        if len({value is None for value in values}) > 1:
+            raise PluginError(f"Rows that begin should have every column that others have, {name} is None for some.")
         columns[name] = None if values[0] is None else torch.cat(values)
     return dataclasses.replace(parts[0], **columns)
 
 
-def _undone(part: Rows) -> Tensor:
+def _undone(part: Any) -> Tensor:
     return torch.zeros(len(part.x), dtype=torch.bool, device=part.x.device)
 
 
@@ -66,11 +80,13 @@ def _undone(part: Rows) -> Tensor:
 class Query:
     """What an attack asks of the model in one step.
 
-    points: `[m, *shape]`. owner: int64 `[m]`, the row each point belongs to; None when they are the rows in order.
-    gradient: whether the gradient of the objective is wanted (an attack with gradient access only). cotangents:
-    `[m, c, classes]`, ask for c gradients of these combinations of scores at each point: one forward, c backwards.
-    probes: bool `[m]`, points that only feel their way and are not proposed as adversarial (they may lie outside).
-    view: a differentiable map that stands before the model for this query.
+    points: `[m, *shape]`. owner: int64 `[m]`, the row each point belongs to; None when they are the rows in order. A
+    row may have any number of points, none too. gradient: whether the gradient of the objective is wanted (an attack
+    with gradient access only). cotangents: `[m, c, classes]`, ask for c gradients of these combinations of scores at
+    each point instead: one forward, c backwards. probes: bool `[m]`, points that only feel their way and are not
+    proposed as adversarial: they may lie outside the threat model. view: a differentiable map from the m points to
+    what the model sees of them, for this query; what is asked through a view is a probe, since the answer is not the
+    point's own.
     """
 
     points: Tensor
@@ -85,27 +101,44 @@ class Query:
 class Reply:
     """What the host answers, a row for each point of the query. What the access does not cover is None.
 
-    scores: logits or log-probabilities `[m, classes]`. labels: int64 `[m]`. loss: the objective, `[m]`. gradient: of
-    the objective, `[m, *shape]`. gradients: of the cotangents, `[m, c, *shape]`.
+    points: those that were asked about, `[m, *shape]`. owner: int64 `[m]`, the row that each belongs to. labels: int64
+    `[m]`. scores: logits or log-probabilities `[m, classes]`. loss: the objective, `[m]`. gradient: of the objective,
+    `[m, *shape]`. gradients: of the cotangents, `[m, c, *shape]`.
     """
 
+    points: Tensor
+    owner: Tensor
     labels: Tensor
     scores: Tensor | None = None
     loss: Tensor | None = None
     gradient: Tensor | None = None
     gradients: Tensor | None = None
 
-    def need_gradient(self) -> Tensor:
-        """The gradient, `[m, *shape]`. Raises UsageError where the query did not ask for it."""
-        if self.gradient is None:
-            raise UsageError("This attack reads a gradient that its query did not ask for.")
-        return self.gradient
+    def need_scores(self) -> Tensor:
+        """The scores, `[m, classes]`. Raises PluginError for an attack with decision access."""
+        return _needed(self.scores, "scores, but its access is `decision`")
 
     def need_loss(self) -> Tensor:
-        """The objective, `[m]`. Raises UsageError for an attack with decision access."""
-        if self.loss is None:
-            raise UsageError("This attack reads a loss, but its access is `decision`.")
-        return self.loss
+        """The objective, `[m]`. Raises PluginError for an attack with decision access."""
+        return _needed(self.loss, "a loss, but its access is `decision`")
+
+    def need_gradient(self) -> Tensor:
+        """The gradient, `[m, *shape]`. Raises PluginError where the query did not ask for it."""
+        return _needed(self.gradient, "a gradient that its query did not ask for, or that its access does not cover")
+
+    def need_gradients(self) -> Tensor:
+        """The cotangents' gradients, `[m, c, *shape]`. Raises PluginError where the query had no cotangents."""
+        return _needed(self.gradients, "gradients, but its query had no cotangents, or its access does not cover them")
+
+    def sums(self, values: Tensor, rows: int) -> Tensor:
+        """The sum of values `[m, …]` over the points of each of so many rows, `[rows, …]`; 0 for a row without any."""
+        return values.new_zeros(rows, *values.shape[1:]).index_add_(0, self.owner, values)
+
+
+def _needed(value: Tensor | None, what: str) -> Tensor:
+    if value is None:
+        raise PluginError(f"The attack reads {what}.")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +168,11 @@ class Attack(ABC):
         return Query(points=rows.x, gradient=self.access is Access.GRADIENT)
 
     def objective(self, scores: Tensor, problem: Problem, rows: Any) -> Tensor:
-        """What to climb, `[batch]`, differentiable in scores; by default cross-entropy."""
+        """What to climb, a number a point `[m]`, differentiable in scores; by default cross-entropy.
+
+        scores: `[m, classes]`, of some of the query's points; problem and rows are those of their owners. Points don't
+        know of each other: the host may ask for them in pieces of any size.
+        """
         return problem.loss("ce", scores)
 
     def parameters(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from auditor.ledger import UnitResult
 JOURNAL = "journal.jsonl"
 BLOCKS = "blocks"
 Key = tuple[int, int]
-ARRAYS = ("index", "broken", "lost", "margin", "best", "spent", "adversarial", "label", "distance")
+ARRAYS = ("index", "broken", "lost", "full", "margin", "best", "spent", "adversarial", "label", "distance")
 
 
 class Journal:

@@ -13,14 +13,16 @@ from auditor.samples import Samples
 class UnitResult:
     """What one attack did to one chunk of samples; it is journalled, and the ledger changes by nothing else.
 
-    index: int64 `[k]`, positions of the samples. broken, lost, spent (`[k, 3]`: forwards, backwards, queries) and
-    margin (the smallest found) are per sample; best `[k, *shape]` is the point of that margin. adversarial, label and
-    distance are per broken sample, in the order of `index`. rejected: reason to count. error: why the attack stopped.
+    index: int64 `[k]`, positions of the samples. broken, lost, full (some row got to its end without breaking the
+    rules), spent (`[k, 3]`: forwards, backwards, queries) and margin (the smallest found) are per sample; best `[k,
+    *shape]` is the point of that margin. adversarial, label and distance are per broken sample, in the order of
+    `index`. rejected: reason to count. error: why the attack stopped.
     """
 
     index: np.ndarray
     broken: np.ndarray
     lost: np.ndarray
+    full: np.ndarray
     margin: np.ndarray
     best: np.ndarray
     spent: np.ndarray
@@ -99,7 +101,7 @@ class Ledger:
         self.spent[index] += result.spent
         self.lost[index] |= result.lost
         if result.error is None:
-            self.full[index] |= ~result.lost
+            self.full[index] |= result.full & ~result.lost
         better = result.margin < self.margin[index]
         self.margin[index[better]] = result.margin[better]
         self.best[index[better]] = result.best[better]

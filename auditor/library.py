@@ -32,13 +32,13 @@ def play_library(attack: LibraryAttack, arena: Arena, oracle: Oracle, verifier: 
     try:
         returned = attack.run_on(model, arena.inputs.clone(), arena.labels.clone(), arena.threat, seed)
         candidates = _array(returned)
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
         error = f"{type(failure).__name__}: {failure}"
     if error is None and candidates.shape != (k, *shape):
         rejected[Reason.SHAPE] += k
         candidates = np.zeros((0, *shape), np.float32)
     found: dict[int, tuple[np.ndarray, Ruling]] = {}
-    lost = np.zeros(k, bool)
+    lost, full = np.zeros(k, bool), np.zeros(k, bool)
     spent = np.tile(passes // max(k, 1), (k, 1))
     for slot, candidate in enumerate(candidates):
         try:
@@ -47,6 +47,7 @@ def play_library(attack: LibraryAttack, arena: Arena, oracle: Oracle, verifier: 
             lost[slot] = True
             continue
         spent[slot, 2] += verifier.votes if ruling.label is not None else 0
+        full[slot] = ruling.reason in (None, Reason.UNCHANGED, Reason.NOT_MISCLASSIFIED)
         if ruling.broken:
             found[slot] = (candidate, ruling)
         else:
@@ -58,6 +59,7 @@ def play_library(attack: LibraryAttack, arena: Arena, oracle: Oracle, verifier: 
         index=arena.index,
         broken=broken,
         lost=lost,
+        full=full,
         margin=np.full(k, np.inf),
         best=arena.best.to("cpu", torch.float32).numpy(),
         spent=spent,
@@ -84,7 +86,7 @@ def _metered(attack: LibraryAttack, oracle: Oracle, classes: int, passes: np.nda
 
     def plain(x: Tensor) -> Tensor:
         passes[2] += len(x)
-        reply = oracle.ask(Query(points=x, gradient=False), lambda scores: scores[:, 0])
+        reply = oracle.ask(Query(points=x, gradient=False), lambda scores, start: scores[:, 0])
         return one_hot(reply.labels, classes).to(x.dtype) if reply.scores is None else reply.scores
 
     return plain
@@ -92,4 +94,5 @@ def _metered(attack: LibraryAttack, oracle: Oracle, classes: int, passes: np.nda
 
 def _array(returned: Tensor | np.ndarray) -> np.ndarray:
     array = returned.detach().cpu().numpy() if isinstance(returned, Tensor) else np.asarray(returned)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the verifier refuses
+        return array.astype(np.float32) if array.dtype == np.float64 else array

@@ -11,12 +11,16 @@ from torch import Tensor
 
 from auditor.access import Access, OutputKind
 from auditor.attack import Query, Reply
+from auditor.errors import PluginError
 from auditor.execution import Execution
 from auditor.target import Target
 from auditor.twin import Twin
 
-Objective = Callable[[Tensor], Tensor]
-"""Scores `[m, classes]` to the number that each point climbs, `[m]`."""
+Objective = Callable[[Tensor, int], Tensor]
+"""Scores `[k, classes]` of k points of a query, from this one on, to the number that each climbs, `[k]`."""
+
+Columns = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Scores, loss, gradient and gradients of a piece."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
@@ -49,42 +53,52 @@ class TwinOracle:
         return self.twin.logits(points)
 
     def ask(self, query: Query, objective: Objective) -> Reply:
-        """Queries wider than the execution are answered in pieces; fewer points are padded."""
-        width = self.execution.width
-        m = len(query.points)
-        wants = int(query.gradient) if query.cotangents is None else query.cotangents.shape[1]
-        self.spend = (1, wants, 0)
-        if m <= width:
-            return self._piece(query, objective, 0, m)
-        pieces = [self._piece(query, objective, start, min(start + width, m)) for start in range(0, m, width)]
-        return _join(pieces)
+        """Queries wider than the execution are answered in pieces; fewer points are padded.
 
-    def _piece(self, query: Query, objective: Objective, start: int, stop: int) -> Reply:
+        A view is taken of all points at once, so that it may hold something for each of them.
+        """
+        width, m = self.execution.width, len(query.points)
+        wants = query.gradient or query.cotangents is not None
+        self.spend = (1, int(query.gradient) if query.cotangents is None else query.cotangents.shape[1], 0)
+        points = seen = query.points.detach()
+        if query.view is not None:
+            points = points.clone().requires_grad_(wants)
+            with torch.set_grad_enabled(wants):
+                seen = _viewed(query.view, points)
+        pieces = [
+            self._piece(query, seen.detach(), objective, start, min(start + width, m)) for start in range(0, m, width)
+        ]
+        scores, loss, gradient, gradients = (_joined(column) for column in zip(*pieces, strict=True))
+        if query.view is not None:
+            gradient = None if gradient is None else _gradient(seen, points, gradient)
+            gradients = None if gradients is None else _pulled(seen, points, gradients)
+        return Reply(
+            points=query.points,
+            owner=_owner(query),
+            scores=scores,
+            labels=scores.argmax(dim=1),  # type: ignore[union-attr]
+            loss=loss,
+            gradient=gradient,
+            gradients=gradients,
+        )
+
+    def _piece(self, query: Query, seen: Tensor, objective: Objective, start: int, stop: int) -> Columns:
         m = stop - start
-        points = query.points[start:stop].detach()
+        part = seen[start:stop]
         padding = self.execution.padded(m) - m
         if padding:
-            points = torch.cat([points, points[-1:].expand(padding, *points.shape[1:])])
+            part = torch.cat([part, part[-1:].expand(padding, *part.shape[1:])])
         wants = query.gradient or query.cotangents is not None
-        points.requires_grad_(wants)
+        part.requires_grad_(wants)
         with torch.set_grad_enabled(wants):
-            seen = points if query.view is None else query.view(points)
-            scores = self.logits(seen)[:m]
-            loss = _part(objective, scores, start, stop, len(query.points))
+            scores = self.logits(part)[:m]
+            loss = _loss(objective, scores, start)
         gradient = gradients = None
         if query.cotangents is not None:
-            gradients = self._vjps(scores, points, query.cotangents[start:stop])[:, :m].transpose(0, 1)
+            gradients = _vjps(scores, part, query.cotangents[start:stop])[:, :m].transpose(0, 1)
         elif query.gradient:
-            gradient = _gradient(loss.sum(), points)[:m]
-        scores, loss = scores.detach(), loss.detach()
-        return Reply(scores=scores, labels=scores.argmax(dim=1), loss=loss, gradient=gradient, gradients=gradients)
-
-    def _vjps(self, scores: Tensor, points: Tensor, cotangents: Tensor) -> Tensor:
-        """Gradients of each combination of scores: one backward each over the one forward, `[c, padded, *shape]`."""
-        columns = range(cotangents.shape[1])
-        return torch.stack(
-            [_gradient((scores * cotangents[:, c]).sum(), points, retain_graph=c < len(columns) - 1) for c in columns]
-        )
+            gradient = _gradient(loss.sum(), part)[:m]
+        return scores.detach(), loss.detach(), gradient, gradients
 
 
 class TargetOracle:
@@ -99,38 +113,62 @@ class TargetOracle:
 
     def ask(self, query: Query, objective: Objective) -> Reply:
         """Scores as logits or log-probabilities; none at decision access. Raises TargetUnavailable."""
-        points = query.points if query.view is None else query.view(query.points)
+        points = query.points if query.view is None else _viewed(query.view, query.points)
         array = points.detach().to("cpu", torch.float32).numpy()
         scores = torch.from_numpy(np.ascontiguousarray(self.target.scores(array, batch=self.execution.width))).to(
             self.execution.device, self.dtype
         )
         labels = scores.argmax(dim=1)
         if self.access is Access.DECISION:
-            return Reply(labels=labels)
+            return Reply(points=query.points, owner=_owner(query), labels=labels)
         if self.target.output is OutputKind.PROBABILITIES:
             scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        return Reply(scores=scores, labels=labels, loss=objective(scores))
+        width = self.execution.width
+        pieces = [_loss(objective, scores[start : start + width], start) for start in range(0, len(scores), width)]
+        loss = torch.cat(pieces)
+        return Reply(points=query.points, owner=_owner(query), labels=labels, scores=scores, loss=loss)
 
 
-def _gradient(value: Tensor, points: Tensor, *, retain_graph: bool = False) -> Tensor:
+def _owner(query: Query) -> Tensor:
+    return torch.arange(len(query.points), device=query.points.device) if query.owner is None else query.owner
+
+
+def _viewed(view: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    seen = view(points)
+    if len(seen) != len(points):
+        raise PluginError(f"A view should map {len(points)} points to as many, it returned {len(seen)}.")
+    return seen
+
+
+def _gradient(value: Tensor, points: Tensor, direction: Tensor | None = None, *, retain_graph: bool = False) -> Tensor:
     """The gradient, zero where no path leads from the points to the value: a finding, not a crash."""
     if not value.requires_grad:
         return torch.zeros_like(points)
-    (gradient,) = torch.autograd.grad(value, points, retain_graph=retain_graph, allow_unused=True)
+    (gradient,) = torch.autograd.grad(value, points, direction, retain_graph=retain_graph, allow_unused=True)
     return torch.zeros_like(points) if gradient is None else gradient
 
 
-def _part(objective: Objective, scores: Tensor, start: int, stop: int, m: int) -> Tensor:
-    """The objective of a slice of the query's points: objectives are written for all of them."""
-    if stop - start == m:
-        return objective(scores)
-    filler = scores.new_zeros(m, scores.shape[1])
-    return objective(torch.cat([filler[:start], scores, filler[stop:]]))[start:stop]
+def _vjps(scores: Tensor, points: Tensor, cotangents: Tensor) -> Tensor:
+    """Gradients of each combination of scores: one backward each over the one forward, `[c, padded, *shape]`."""
+    columns = range(cotangents.shape[1])
+    return torch.stack(
+        [_gradient((scores * cotangents[:, c]).sum(), points, retain_graph=c < len(columns) - 1) for c in columns]
+    )
 
 
-def _join(pieces: list[Reply]) -> Reply:
-    columns = {
-        name: None if getattr(pieces[0], name) is None else torch.cat([getattr(piece, name) for piece in pieces])
-        for name in ("labels", "scores", "loss", "gradient", "gradients")
-    }
-    return Reply(**columns)  # type: ignore[arg-type]
+def _pulled(seen: Tensor, points: Tensor, gradients: Tensor) -> Tensor:
+    """Gradients `[m, c, *]` of what the model saw, brought back through the view to the points."""
+    return torch.stack([_gradient(seen, points, g, retain_graph=True) for g in gradients.unbind(1)], dim=1)
+
+
+def _loss(objective: Objective, scores: Tensor, start: int) -> Tensor:
+    loss = objective(scores, start)
+    if loss.shape != scores.shape[:1]:
+        shape = list(loss.shape)
+        raise PluginError(f"An objective should be one number a point, [{len(scores)}], it has the shape {shape}.")
+    return loss
+
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    return torch.cat(given) if len(given) > 1 else given[0] if given else None

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor import contract
 from auditor.access import Access
 from auditor.arena import Arena
-from auditor.attack import Attack, Query, Reply, Rows, join, take
+from auditor.attack import Attack, Query, Reply, Rows, Taken, join, take
 from auditor.errors import AdvauditError, TargetUnavailable
 from auditor.ledger import UnitResult
 from auditor.oracle import Oracle
 from auditor.problem import Problem
 from auditor.verify import Reason, Ruling, Verifier
 
-QUERY, STEP = 1, 2  # phases of the draws; 0 is the start
+QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start
 Tick = Callable[[int, int], None]
 """Called with (samples finished, broken) of this unit as it goes on."""
 
@@ -28,7 +29,8 @@ class Pool:
     """One unit of work. `run` plays it to the end.
 
     A row is one restart of one sample. All rows of a sample leave when it is solved; a row whose claim breaks the
-    threat model leaves at once, and the claim is counted under its reason.
+    threat model leaves at once, and the claim is counted under its reason. `full` are the samples of which a row got
+    to its end within the rules.
     """
 
     def __init__(self, attack: Attack, restarts: int, width: int, arena: Arena, oracle: Oracle, verifier: Verifier):
@@ -42,6 +44,7 @@ class Pool:
         self.pending = np.full(k, restarts)
         self.solved = np.zeros(k, bool)
         self.lost = np.zeros(k, bool)
+        self.full = np.zeros(k, bool)
         self.demand = np.zeros(k)
         self.spent = np.zeros((k, 3), np.int64)
         self.rejected: Counter[str] = Counter()
@@ -59,7 +62,7 @@ class Pool:
             self.play(tick)
         except AdvauditError as failure:
             error = str(failure)
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
             error = f"{type(failure).__name__}: {failure}"
         self.hand_in_best()
         return self.result(time.perf_counter() - began, error)
@@ -67,18 +70,21 @@ class Pool:
     def play(self, tick: Tick) -> None:
         """The loop: query, judge, step, let go."""
         while self.refill() and self.rows is not None:
-            query = self.attack.query(self.problem(QUERY), self.rows)
+            query, owners = contract.query(self.attack, self.problem(QUERY), self.rows)
             try:
-                reply, dead = self.ask(query, self.rows)
+                reply, dead = self.ask(query, owners, self.rows)
             except TargetUnavailable:
                 self.lost[self.places] = True
                 self.leave(np.zeros(len(self.places), bool))
                 continue
             problem = self.problem(STEP)
-            self.rows = self.attack.step(problem, self.rows, reply)
+            self.rows = contract.step(self.attack, problem, self.rows, reply)
             self.ages = self.ages + 1
-            if not self.misshapen(problem):
+            if contract.fits(self.rows, problem):
                 self.retire(dead)
+            else:
+                self.rejected[Reason.SHAPE] += len(self.places)
+                self.leave(np.zeros(len(self.places), bool))
             tick(int((self.solved | (self.pending == 0)).sum()), int(self.solved.sum()))
 
     def problem(self, phase: int) -> Problem:
@@ -98,10 +104,10 @@ class Pool:
             device = self.slots.device
             fresh = torch.tensor(newcomers, dtype=torch.int64, device=device)
             problem = self.arena.problem(fresh[:, 0], fresh[:, 1])
-            started = self.attack.start(problem)
-            if started.x.shape != problem.inputs.shape or started.x.dtype != problem.inputs.dtype:
+            started = contract.start(self.attack, problem)
+            if not contract.fits(started, problem):
                 self.rejected[Reason.SHAPE] += len(newcomers)
-                self.pending[fresh[:, 0].cpu().numpy()] -= 1
+                np.subtract.at(self.pending, fresh[:, 0].cpu().numpy(), 1)
                 return self.refill()
             self.rows = started if self.rows is None or not len(self.places) else join([self.rows, started])
             self.slots = torch.cat([self.slots, fresh[:, 0]])
@@ -111,30 +117,39 @@ class Pool:
             self.gathered = None
         return bool(len(self.places))
 
-    def ask(self, query: Query, rows: Rows) -> tuple[Reply, np.ndarray]:
+    def ask(self, query: Query, owners: np.ndarray, rows: Rows) -> tuple[Reply, np.ndarray]:
         """The reply, and which rows are dead: their claim broke the threat model."""
-        owner = query.owner
-        problem, state = self.problem(STEP), rows
-        if owner is not None:
-            problem, state = problem.take(owner), take(rows, owner)
-        reply = self.oracle.ask(query, lambda scores: self.attack.objective(scores, problem, state))
-        owners = np.arange(len(self.places)) if owner is None else owner.cpu().numpy()
-        np.add.at(self.spent, self.places[owners], np.asarray(self.oracle.spend, np.int64))
-        return reply, self.examine(query.points, owners, problem, reply, query.probes)
+        problem, owner = self.problem(OBJECTIVE), query.owner
 
-    def examine(
-        self, points: Tensor, owners: np.ndarray, problem: Problem, reply: Reply, probes: Tensor | None
-    ) -> np.ndarray:
-        """Keep best points and send claims to the verifier; bool per row, True where a claim broke the rules."""
+        def objective(scores: Tensor, start: int) -> Tensor:
+            if owner is None:
+                return self.attack.objective(scores, problem, rows)
+            part = owner[start : start + len(scores)]
+            return self.attack.objective(scores, problem.take(part), Taken(rows, part))
+
+        reply = self.oracle.ask(query, objective)
+        np.add.at(self.spent, self.places[owners], np.asarray(self.oracle.spend, np.int64))
+        if query.view is not None:
+            return reply, np.zeros(len(self.places), bool)
+        if query.probes is None and owner is None:
+            return reply, self.examine(reply, owners, problem)
+        everything = torch.arange(len(owners), device=reply.owner.device)
+        proposed = take(reply, everything if query.probes is None else everything[~query.probes])
+        return reply, self.examine(proposed, proposed.owner.cpu().numpy(), problem.take(proposed.owner))
+
+    def examine(self, reply: Reply, owners: np.ndarray, problem: Problem) -> np.ndarray:
+        """Keep best points and send claims to the verifier; bool per row, True where a claim broke the rules.
+
+        reply, owners and problem are those of the points that are proposed.
+        """
         margins = self.margins(problem, reply)
         slots = self.places[owners]
-        inside = problem.contains(points).cpu().numpy()
-        proposed = np.ones(len(points), bool) if probes is None else ~probes.cpu().numpy()
-        self.arena.keep_best(slots, np.where(inside & proposed, margins, np.inf), points)
-        claims = np.flatnonzero(proposed & ~(margins >= -self.demand[slots]))
+        inside = problem.contains(reply.points).cpu().numpy()
+        self.arena.keep_best(slots, np.where(inside, margins, np.inf), reply.points)
+        claims = np.flatnonzero(~(margins >= -self.demand[slots]))
         dead = np.zeros(len(self.places), bool)
         for claim in claims[np.argsort(margins[claims], kind="stable")]:
-            dead[owners[claim]] |= self.claim(int(slots[claim]), points[claim], float(margins[claim]))
+            dead[owners[claim]] |= self.claim(int(slots[claim]), reply.points[claim], float(margins[claim]))
         return dead
 
     def margins(self, problem: Problem, reply: Reply) -> np.ndarray:
@@ -175,15 +190,6 @@ class Pool:
             self.found[slot] = (candidate, ruling)
         return ruling
 
-    def misshapen(self, problem: Problem) -> bool:
-        """Whether a step returned points of another shape or dtype: all its rows end, each counted."""
-        rows = self.rows
-        if rows is not None and rows.x.shape == problem.inputs.shape and rows.x.dtype == problem.inputs.dtype:
-            return False
-        self.rejected[Reason.SHAPE] += len(self.places)
-        self.leave(np.zeros(len(self.places), bool))
-        return True
-
     def retire(self, dead: np.ndarray) -> None:
         """Judge the points of rows at their end, then let go of every row that is done."""
         rows = self.rows
@@ -200,21 +206,23 @@ class Pool:
         """Judge the last points of ending rows: forward only, and whatever breaks the rules is counted."""
         index = torch.from_numpy(ending).to(self.slots.device)
         problem = self.problem(STEP).take(index)
-        query = Query(points=rows.x[index], gradient=False)
+        points = rows.x[index]
         try:
-            reply = self.oracle.ask(query, problem.margin)
+            reply = self.oracle.ask(Query(points=points, gradient=False), lambda scores, _: problem.margin(scores))
         except TargetUnavailable:
             self.lost[self.places[ending]] = True
             return
         np.add.at(self.spent, self.places[ending], np.asarray(self.oracle.spend, np.int64))
-        self.examine(query.points, ending, problem, reply, None)
-        inside = problem.contains(query.points).cpu().numpy()
-        still = (query.points == problem.inputs).flatten(1).all(dim=1).cpu().numpy()
+        dead = self.examine(reply, ending, problem)
+        inside = problem.contains(points).cpu().numpy()
+        still = (points == problem.inputs).flatten(1).all(dim=1).cpu().numpy()
         margins = self.margins(problem, reply)
         for place, row in enumerate(ending):
             judged = not margins[place] >= -self.demand[self.places[row]]
             if not judged and (claims[row] or still[place] or not inside[place]):
-                self.claim(int(self.places[row]), query.points[place], float(margins[place]))
+                dead[row] |= self.claim(int(self.places[row]), points[place], float(margins[place]))
+        honest = self.places[ending[~dead[ending] | still]]
+        self.full[honest] = True
 
     def leave(self, stay: np.ndarray) -> None:
         """Keep the rows that stay; the others free their slots."""
@@ -246,6 +254,7 @@ class Pool:
             index=self.arena.index,
             broken=self.solved,
             lost=self.lost,
+            full=self.full,
             margin=self.arena.margin,
             best=self.arena.best.to("cpu", torch.float32).numpy(),
             spent=self.spent,

@@ -122,11 +122,13 @@ class Problem:
     def contains(self, points: Tensor) -> Tensor:
         """Which points lie inside, bool `[batch]`, to working precision. The verifier decides, not this."""
         inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
-        if self.norm is Norm.L2:
-            change = points - self.inputs
-            size = _size(change if self.weights is None else change / self.weights)
-            inside &= size <= self.epsilon * (1 + 1e-6)
-        return inside
+        if self.norm is Norm.LINF:
+            return inside  # the box is the ball
+        change = points - self.inputs
+        change = (change if self.weights is None else change / self.weights).flatten(1)
+        order = {Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}[self.norm]
+        size: Tensor = change.norm(p=order, dim=1)
+        return inside & (size <= self.epsilon * (1 + 1e-6))
 
     def radius(self) -> Tensor:
         """epsilon less what rounding a point to float32 can add to an l2 distance, `[batch]`."""

@@ -13,6 +13,7 @@ from auditor.arena import Arena, Place
 from auditor.attack import Attack
 from auditor.events import Listener, Progress, StageFinished, StageStarted
 from auditor.execution import Execution
+from auditor.guard import unmoved
 from auditor.journal import Journal
 from auditor.ledger import Ledger, UnitResult
 from auditor.library import play_library
@@ -66,7 +67,8 @@ class Search:
                 result = self.journal.done.get((number, chunk))
                 if result is None:
                     index = entrants[start : start + self.execution.chunk]
-                    result = self._unit(number, stage, index, ledger, start, len(entrants))
+                    with unmoved():
+                        result = self._unit(number, stage, index, ledger, start, len(entrants))
                     self.journal.write((number, chunk), result)
                 ledger.apply(number, result)
                 rejected.update(result.rejected)
