@@ -1,185 +1,190 @@
-"""For plugin authors: models whose answer is known, and a check that an attack finds it.
+"""For plugin authors: known-answer tests of attacks, checks, certifiers and defences, in one line each.
 
     from auditor.testing import check_attack
     check_attack(MyAttack())
 
 A linear model's distance to its nearest adversarial example has a closed form, so an attack that is right breaks
-everything a little above that distance and nothing below it.
+everything a little above that distance and nothing below it. Each `check_*` raises AssertionError with a sentence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import torch
-from torch import nn
 
-from auditor.access import Access, OutputKind
-from auditor.attack import AnyAttack, LibraryAttack
-from auditor.events import silent
+from auditor.attack import AnyAttack, Attack
+from auditor.bench import Bench, LinearTarget, Trial, linear_bench, single
+from auditor.certify import Certificates, Certifier
+from auditor.defense import Defense
 from auditor.execution import Execution
-from auditor.journal import Journal
-from auditor.ledger import Ledger
-from auditor.preprocess import Preprocess
+from auditor.guard import unmoved
 from auditor.record import AttackRow
-from auditor.samples import Samples
-from auditor.search import Search
-from auditor.suite import Stage
-from auditor.target import Target
 from auditor.threat import Norm, ThreatModel
-from auditor.twin import Twin
-from auditor.verify import Verifier
+
+__all__ = [
+    "Bench",
+    "LinearTarget",
+    "Trial",
+    "check_attack",
+    "check_certifier",
+    "check_defense",
+    "linear_bench",
+    "single",
+]
+
+DISTANCE = 0.1
+"""How far the samples of a check are from the boundary."""
 
 
-class LinearTarget(Target):
-    """Scores Wx + b. weight: `[classes, features]`. bias: `[classes]`. shape: of one sample, flat by default."""
-
-    def __init__(self, weight: np.ndarray, bias: np.ndarray, shape: tuple[int, ...] | None = None):
-        self.weight = np.asarray(weight, np.float32)
-        self.bias = np.asarray(bias, np.float32)
-        self.name, self.sha256 = "linear", "0" * 64
-        self.classes = len(self.bias)
-        self.shape = shape or (self.weight.shape[1],)
-        self.runtime = {"name": "numpy", "version": np.__version__}
-        self.preprocess = Preprocess(sample_shape=self.shape, model_shape=self.shape)
-        self.output = OutputKind.LOGITS
-
-    def _run(self, x: np.ndarray) -> np.ndarray:
-        # summed feature by feature in float64, so that a sample's scores do not depend on its companions
-        flat = x.reshape(len(x), -1).astype(np.float64)
-        scores = np.einsum("nd,kd->nk", flat, self.weight.astype(np.float64)) + self.bias
-        return scores.astype(np.float32)
-
-    def twin(self) -> Twin:
-        linear = nn.Linear(self.weight.shape[1], self.classes)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(self.weight))
-            linear.bias.copy_(torch.from_numpy(self.bias))
-        return Twin(module=nn.Sequential(nn.Flatten(), linear), preprocess=self.preprocess, output=self.output)
-
-    def radii(self, samples: Samples, threat: ThreatModel) -> np.ndarray:
-        """Distance of each sample to its nearest adversarial example, `[n]`: in the threat's norm and weights, without
-        bounds. 0 where the sample is misclassified already."""
-        x = samples.inputs.reshape(len(samples), -1).astype(np.float64)
-        scores = x @ self.weight.T.astype(np.float64) + self.bias
-        scale = np.ones(x.shape[1]) if threat.weights is None else np.asarray(threat.weights, np.float64).ravel()
-        free = np.ones(x.shape[1]) if threat.frozen is None else 1.0 - np.asarray(threat.frozen, bool).ravel()
-        radii = np.full((len(x), self.classes), np.inf)
-        for k in range(self.classes):
-            for i, y in enumerate(samples.labels):
-                if k != y:
-                    slope = (self.weight[k] - self.weight[y]).astype(np.float64) * scale * free
-                    size = np.abs(slope).sum() if threat.norm is Norm.LINF else np.sqrt(np.square(slope).sum())
-                    radii[i, k] = max(scores[i, y] - scores[i, k], 0.0) / size
-        return radii.min(axis=1)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What an attack did to a target: the ledger of each sample, and the row that the report would show."""
-
-    ledger: Ledger
-    row: AttackRow
-
-    @property
-    def broken(self) -> np.ndarray:
-        """Which samples were broken, bool `[n]`."""
-        return self.ledger.broken
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Plays attacks on a target the way a scan does, without files: same loop, same verifier, same rules."""
-
-    target: Target
-    samples: Samples
-    threat: ThreatModel
-    seed: int = 0
-    execution: Execution = field(default_factory=lambda: Execution(device="cpu", threads=1))
-    access: Access = Access.GRADIENT
-
-    def play(self, attack: AnyAttack, *, restarts: int = 1) -> Trial:
-        """One attack on every correctly classified sample."""
-        ledger, rows = self.play_suite([Stage(attack=attack, restarts=restarts, title=attack.name)])
-        return Trial(ledger, rows[0])
-
-    def play_suite(self, suite: list[Stage]) -> tuple[Ledger, list[AttackRow]]:
-        """A whole suite."""
-        self.target.fit(self.samples.inputs.shape[1:])
-        correct = self.target.labels(self.samples.inputs, batch=1) == self.samples.labels
-        region = self.threat.region(self.samples)
-        ledger = Ledger.of(self.samples, correct)
-        twin = self.target.twin() if self.access is Access.GRADIENT else None
-        with TemporaryDirectory() as folder:
-            search = Search(
-                target=self.target,
-                twin=twin,
-                samples=self.samples,
-                threat=self.threat,
-                region=region,
-                verifier=Verifier(self.target, self.samples, self.threat, region),
-                access=self.access,
-                execution=self.execution,
-                seed=self.seed,
-                journal=Journal(Path(folder), {}, resume=False),
-                listen=silent,
-            )
-            rows = search.play(suite, ledger)
-        return ledger, rows
-
-
-def linear_bench(
-    *,
-    classes: int = 2,
-    shape: tuple[int, ...] = (12,),
-    n: int = 16,
-    seed: int = 0,
-    threat: ThreatModel | None = None,
-) -> Bench:
-    """A seeded random linear model with samples that it classifies correctly, labels by its own answer."""
-    rng = np.random.default_rng(seed)
-    features = int(np.prod(shape))
-    target = LinearTarget(rng.normal(size=(classes, features)), rng.normal(size=classes) / 4, shape)
-    inputs = rng.uniform(0.2, 0.8, size=(n, *shape)).astype(np.float32)
-    samples = Samples(inputs=inputs, labels=target.labels(inputs, batch=1).astype(np.int64), ids=np.arange(n))
-    return Bench(target=target, samples=samples, threat=threat or ThreatModel(), seed=seed)
-
-
-def single(bench: Bench, index: int, *, epsilon: float) -> Bench:
-    """One sample of a bench, at its own epsilon."""
-    return replace(bench, samples=bench.samples.take([index]), threat=replace(bench.threat, epsilon=epsilon))
-
-
-def check_attack(attack: AnyAttack, *, above: float = 1.01, seeds: int = 3, must_break: bool = True) -> None:
+def check_attack(
+    attack: AnyAttack, *, above: float = 1.01, seeds: int = 3, restarts: int = 1, must_break: bool = True
+) -> None:
     """Raise AssertionError unless the attack is right on linear models with two classes, in all its norms.
 
     It must break no sample 1 % below the true distance (nothing can), break every one at `above` times it unless
     `must_break` is false (an attack that is random or weak), have no claim rejected as outside the threat model, give
-    the same result twice, and leave samples alone at epsilon 0.
+    the same result twice whatever happened to the global generators, the same for a sample alone as in company, and
+    leave samples alone at epsilon 0.
     """
-    for norm in sorted(set(attack.norms) & {Norm.LINF, Norm.L2}):
+    for where, bench, radius in _benches(attack, seeds):
+        inside = _true_distance(bench.threat.norm, radius, 0.99)
+        below = bench.at(inside).play(attack, restarts=restarts)
+        _check_ran(where, below.row)
+        assert not below.broken.any(), f"{where} breaks a sample below its true distance"
+        beyond = bench.at(_true_distance(bench.threat.norm, radius, above))
+        with unmoved():
+            _stir(1)
+            first = beyond.play(attack, restarts=restarts)
+            _stir(2)
+            second = beyond.play(attack, restarts=restarts)
+        _check_ran(where, first.row)
+        assert _same(first, second), f"{where} differs between two runs: draw from `problem.draws` or the seed only"
+        if isinstance(attack, Attack):
+            last = len(bench.samples) - 1
+            alone = replace(beyond, samples=beyond.samples.take([last]))
+            apart, among = (_exact(one).play(attack, restarts=restarts).ledger for one in (alone, beyond))
+            near = np.allclose(apart.best[0], among.best[last], rtol=0, atol=1e-6)
+            assert near, f"{where} treats a sample alone otherwise than in company"
+        if must_break:
+            n = int(first.broken.sum())
+            assert first.broken.all(), f"{where} breaks {n} of {len(bench.samples)} at {above:g} times their distance"
+        if bench.seed == 0:
+            assert not bench.at(0.0).play(attack).broken.any(), f"{where} breaks samples at epsilon 0"
+
+
+def _benches(attack: AnyAttack, seeds: int) -> Iterator[tuple[str, Bench, float]]:
+    """Benches whose samples are all at one distance, in each norm that the attack knows."""
+    for norm in sorted(attack.norms):
         for seed in range(seeds):
-            bench = linear_bench(seed=seed, threat=ThreatModel(norm=norm), n=4)
+            where = f"{attack.name} ({norm}, seed {seed})"
+            if norm is not Norm.L0:
+                threat = ThreatModel(norm=norm)
+                yield where, linear_bench(seed=seed, threat=threat, n=8, distance=DISTANCE), DISTANCE
+                continue
+            bench = linear_bench(seed=seed, threat=ThreatModel(norm=norm, bounds=(0.0, 1.0)), n=8)
             radii = bench.target.radii(bench.samples, bench.threat)  # type: ignore[attr-defined]
-            for index, radius in enumerate(radii):
-                _check_one(attack, bench, index, float(radius), above, must_break)
-            assert not bench.play(attack).broken.any(), f"{attack.name} ({norm}) breaks samples at epsilon 0"
+            for radius in np.unique(radii[np.isfinite(radii)]):
+                yield where, replace(bench, samples=bench.samples.take(radii == radius)), float(radius)
 
 
-def _check_one(attack: AnyAttack, bench: Bench, index: int, radius: float, above: float, must_break: bool) -> None:
-    where = f"{attack.name} ({bench.threat.norm}, seed {bench.seed}, sample {index})"
-    below = single(bench, index, epsilon=0.99 * radius).play(attack)
-    assert not below.broken.any(), f"{where} breaks a sample 1 % below its true distance"
-    trial = single(bench, index, epsilon=above * radius)
-    first, second = trial.play(attack), trial.play(attack)
-    assert first.row.status == "ran", f"{where} did not run: {first.row.reason}"
-    allowed = {"unchanged input", "not misclassified"} if isinstance(attack, LibraryAttack) else {"unchanged input"}
-    outside = {reason: n for reason, n in first.row.rejected.items() if reason not in allowed}
+def _true_distance(norm: Norm, radius: float, factor: float) -> float:
+    """The distance times a factor; in l0 the next whole number that is further away."""
+    if norm is not Norm.L0:
+        return factor * radius
+    return radius - 1 if factor < 1 else float(ceil(factor * radius))
+
+
+def _check_ran(where: str, row: AttackRow) -> None:
+    assert row.status == "ran", f"{where} did not run: {row.reason}"
+    allowed = {"unchanged input", "not misclassified"}
+    outside = {reason: n for reason, n in row.rejected.items() if reason not in allowed}
     assert not outside, f"{where} proposes points that break the threat model: {outside}"
-    same = np.array_equal(first.ledger.best, second.ledger.best) and np.array_equal(first.broken, second.broken)
-    assert same, f"{where} differs between two runs: draw randomness from `problem.draws` or the seed only"
-    if must_break:
-        assert first.broken.all(), f"{where} does not break the sample at {above:g} times its true distance"
+
+
+def _stir(seed: int) -> None:
+    """Move the global generators, which no attack may draw from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def _exact(bench: Bench) -> Bench:
+    """In float64, where the batch moves a result by next to nothing."""
+    return replace(bench, execution=Execution(device="cpu", threads=1, precision="float64"))
+
+
+def _same(left: Trial, right: Trial) -> bool:
+    return np.array_equal(left.ledger.best, right.ledger.best) and np.array_equal(left.broken, right.broken)
+
+
+def check_certifier(certifier: Certifier, *, seeds: int = 3) -> None:
+    """Raise AssertionError unless the certifier is sound on linear models with two classes, in all its norms.
+
+    It must certify no sample 1 % above its true distance, return None or one boolean a sample with a witness of arrays,
+    and give the same certificates twice. What it certifies below the distance is its own affair.
+    """
+    for norm in sorted(certifier.norms):
+        for seed in range(seeds):
+            where = f"{certifier.name} ({norm}, seed {seed})"
+            bench = linear_bench(seed=seed, threat=ThreatModel(norm=norm), distance=DISTANCE)
+            for factor in (0.5, 1.01):
+                found, again = (_certified(where, certifier, bench.at(factor * DISTANCE)) for _ in range(2))
+                assert np.array_equal(found, again), f"{where} gives other certificates the second time"
+            assert not found.any(), f"{where} certifies {int(found.sum())} samples that can be broken"
+
+
+def _certified(where: str, certifier: Certifier, bench: Bench) -> np.ndarray:
+    n = len(bench.samples)
+    region = bench.threat.region(bench.samples)
+    proofs = certifier.certify(bench.target.twin(), bench.samples, bench.threat, region)
+    if proofs is None:
+        return np.zeros(n, bool)
+    assert isinstance(proofs, Certificates), f"{where} returns {type(proofs).__name__}, not Certificates or None"
+    mask = proofs.certified
+    fits = isinstance(mask, np.ndarray) and mask.shape == (n,) and mask.dtype == bool
+    assert fits, f"{where} should return certified as bool [{n}]"
+    arrays = all(isinstance(array, np.ndarray) for array in proofs.witness.values())
+    assert arrays, f"{where} should return arrays as its witness, so that they can be stored"
+    return mask
+
+
+def check_defense(defense: Defense, *, shape: tuple[int, ...] = (3, 8, 8), n: int = 6) -> None:
+    """Raise AssertionError unless the defence keeps its contract on random inputs in [0, 1].
+
+    `transform` must return float32 of the same shape, leave its input alone and, unless `gradient` is `random`, give
+    the same answer twice and treat a sample alone as in company. `relaxed` must compute the same with a finite
+    gradient that is not zero everywhere; where `gradient` is `exact` it must be the derivative.
+    """
+    name = defense.name
+    kinds = ("exact", "bpda", "random")
+    assert defense.gradient in kinds, f"{name}: gradient is one of {', '.join(kinds)}, not {defense.gradient!r}"
+    x = np.random.default_rng(0).uniform(0.05, 0.95, size=(n, *shape)).astype(np.float32)
+    kept = x.copy()
+    y = defense.transform(x)
+    assert np.array_equal(x, kept), f"{name}.transform changes its input in place; copy it first"
+    assert y.shape == x.shape, f"{name}.transform should keep the shape {x.shape}, it returned {y.shape}"
+    assert y.dtype == np.float32, f"{name}.transform should return float32, it returned {y.dtype}"
+    point = torch.from_numpy(x.copy()).requires_grad_()
+    relaxed = defense.relaxed(point)
+    assert relaxed.shape == point.shape, f"{name}.relaxed should keep the shape {x.shape}"
+    assert relaxed.requires_grad, f"{name}.relaxed has no gradient: let one through, and say `bpda` in `gradient`"
+    probe = torch.from_numpy(np.random.default_rng(1).normal(size=x.shape).astype(np.float32))
+    (gradient,) = torch.autograd.grad((relaxed * probe).sum(), point)
+    useful = bool(gradient.isfinite().all() and gradient.any())
+    assert useful, f"{name}.relaxed has a gradient that is zero or not finite"
+    if defense.gradient == "random":
+        return
+    assert np.array_equal(y, defense.transform(x)), f"{name}.transform differs between two calls; `gradient` is random"
+    alone = np.concatenate([defense.transform(row[None]) for row in x])
+    assert np.allclose(y, alone, atol=1e-6), f"{name}.transform treats a sample alone otherwise than in company"
+    assert np.allclose(y, relaxed.detach().numpy(), atol=1e-5), f"{name}.relaxed computes something else than transform"
+    if defense.gradient == "exact":
+        step = 1e-3 * np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
+        rise = ((defense.transform(x + step) - defense.transform(x - step)) * probe.numpy()).sum(dtype=np.float64)
+        slope = 2 * (gradient.numpy().astype(np.float64) * step).sum()
+        assert abs(rise - slope) <= 0.05 * abs(slope) + 1e-4, f"{name}.relaxed is not exact: say `bpda` in `gradient`"
