@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from auditor.access import OutputKind
 from auditor.errors import AdvauditError
-from auditor.preprocess import CHANNELS, PRESETS, Preprocess, Shape
+from auditor.preprocess import PRESETS, Preprocess, Shape, channels_at
 from auditor.samples import Samples
 from auditor.target import Target
 
@@ -68,7 +68,7 @@ def candidates(sample_shape: Shape, model_shape: Shape, low: float, high: float)
     unit = 1.0 if high <= 1 else 1 / BYTES
     channels = _channels(sample_shape, model_shape)
     flat = len(model_shape) == 1 and len(sample_shape) == 3 and channels > 1
-    layouts = (None, "nchw" if sample_shape[2] in CHANNELS else "nhwc") if flat else (None,)
+    layouts = (None, "nhwc" if channels_at(sample_shape) == 0 else "nchw") if flat else (None,)
     orders = ("rgb", "bgr") if channels == 3 and len(model_shape) != 1 else ("rgb",)
     for (name, options), layout, order in product(PRESETS.items(), layouts, orders):
         preset = Preprocess(**options)
@@ -183,8 +183,8 @@ def suggest(target: Target, samples: Samples, accuracy: float) -> str:
 def _channels(sample_shape: Shape, model_shape: Shape) -> int:
     """How many channels a picture has; 1 where that can't be seen."""
     for shape in (model_shape, sample_shape):
-        if len(shape) == 3:
-            return next((shape[axis] for axis in (0, 2) if shape[axis] in CHANNELS), 1)
+        if (axis := channels_at(shape)) is not None:
+            return shape[axis]
     return 1
 
 

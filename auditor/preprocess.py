@@ -35,6 +35,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Conventions that files in the wild expect, by the name that `--preprocess` takes."""
 CHANNELS = (1, 3, 4)
 """Lengths by which an axis of a picture is known for its channels."""
+ORDERS = {"nchw": (2, 0, 1), "nhwc": (1, 2, 0)}
+"""From the other layout to this one."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +125,11 @@ class Preprocess:
         or std have another length than the channels.
         """
         fitted = replace(self, sample_shape=tuple(sample_shape), model_shape=tuple(model_shape))
+        stands = channels_at(fitted.model_shape)
+        if self.layout is not None and stands is not None and stands != {"nchw": 0, "nhwc": 2}[self.layout]:
+            raise UsageError(
+                f"layout is {self.layout}, but the model takes inputs of shape {list(model_shape)}; drop it."
+            )
         order = fitted.transposition
         arranged = fitted.sample_shape if order is None else tuple(sample_shape[axis] for axis in order)
         ours, theirs = _long(arranged), _long(model_shape)
@@ -143,23 +150,19 @@ class Preprocess:
     def transposition(self) -> Shape | None:
         """Order of the sample's axes (without batch) in the file, None where they stay as they are."""
         sample, model = self.sample_shape, self.model_shape
-        if len(sample) != 3 or (sample == model and self.layout is None):
+        if len(sample) != 3:
             return None
-        last, first = sample[2] in CHANNELS, sample[0] in CHANNELS
-        wants = self.layout
-        if wants is None and len(model) == 3:
-            wants = "nchw" if model[0] in CHANNELS else "nhwc" if model[2] in CHANNELS else None
-        if wants == "nhwc" and first and not last:
-            return (1, 2, 0)
-        if wants == "nchw" and last and not first:
-            return (2, 0, 1)
-        return None
+        if len(model) == 3:
+            fitting = (order for order in ORDERS.values() if tuple(sample[axis] for axis in order) == model)
+            return None if sample == model else next(fitting, None)
+        stands = channels_at(sample)
+        wants = {"nchw": 0, "nhwc": 2}.get(self.layout or "", stands)
+        return None if stands is None or wants == stands else ORDERS[str(self.layout)]
 
     @cached_property
     def channel_axis(self) -> int:
         """Axis of the channels in the file's order, counted with the batch axis."""
-        model = self.model_shape
-        return 3 if len(model) == 3 and model[2] in CHANNELS and model[0] not in CHANNELS else 1
+        return 1 + (channels_at(self.model_shape) or 0)
 
     def __call__(self, x: Array) -> Array:
         """Inputs `[batch, *sample_shape]` in sample units to `[batch, *model_shape]` in the file's units."""
@@ -185,6 +188,16 @@ class Preprocess:
         if isinstance(x, np.ndarray):
             return np.asarray(values, dtype=x.dtype).reshape(shape)
         return x.new_tensor(values).reshape(shape)
+
+
+def channels_at(shape: Shape) -> int | None:
+    """Where the channels of a picture stand in its shape, 0 or 2; None where that can't be seen."""
+    if len(shape) != 3:
+        return None
+    first, last = shape[0] in CHANNELS, shape[2] in CHANNELS
+    if first and last:
+        return 0 if shape[0] <= shape[2] else 2
+    return 0 if first else 2 if last else None
 
 
 def _permuted(x: Array, order: Shape) -> Array:

@@ -77,13 +77,13 @@ class Readout(msgspec.Struct, frozen=True, kw_only=True):
 
     def _one_hot(self, labels: np.ndarray) -> np.ndarray:
         scores = np.zeros((len(labels), self.classes), np.float32)
+        places = {key: place for place, key in enumerate(self.keys or range(self.classes))}
         for row, label in enumerate(labels.tolist()):
-            try:
-                scores[row, self.keys.index(label) if self.keys else int(label)] = 1
-            except (ValueError, IndexError):
+            if label not in places:
                 raise ModelError(
                     f"The output {self.output!r} should be one of {self.classes} labels, it was {label!r}."
-                ) from None
+                )
+            scores[row, places[label]] = 1
         return scores
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from auditor.access import Access, OutputKind
 from auditor.errors import ModelError, SamplesError, TargetUnavailable, UnsupportedOperator
-from auditor.preprocess import CHANNELS, Preprocess
+from auditor.preprocess import Preprocess, channels_at
 
 if TYPE_CHECKING:
     from auditor.operators import Operators
@@ -108,10 +108,11 @@ class Target(ABC):
     @property
     def picture(self) -> tuple[int, int, int] | None:
         """Height, width and channels where the file takes pictures, for the options of samples; else None."""
-        if len(self.shape) != 3:
+        channels = channels_at(self.shape)
+        if channels is None:
             return None
-        first, second, third = self.shape
-        return (second, third, first) if first in CHANNELS else (first, second, third) if third in CHANNELS else None
+        height, width = self.shape[1:] if channels == 0 else self.shape[:2]
+        return height, width, self.shape[channels]
 
     def _ask(self, x: np.ndarray) -> np.ndarray:
         padded = x

@@ -63,7 +63,7 @@ def _read(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise SamplesError(f"There is no file {path}; give the .npz that holds the samples.")
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {}
             for name in (name for name in wanted if name in archive.files):
                 arrays[name] = archive[name]

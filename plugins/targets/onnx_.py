@@ -18,15 +18,13 @@ from auditor.hookspecs import hookimpl
 from auditor.onnx_file import PrivateCopy
 from auditor.onnx_probe import Facts, Question, inspect
 from auditor.onnx_session import QUIET, TYPES, cast, describe, open_session, reason
-from auditor.preprocess import Shape
+from auditor.preprocess import Shape, channels_at
 from auditor.sandbox import confined
 from auditor.target import Target, TargetOptions
 from auditor.watchdog import Watch
 
 if TYPE_CHECKING:
     from auditor.twin import Twin
-
-CHANNELS = (1, 3, 4)
 
 
 @hookimpl
@@ -149,9 +147,9 @@ def possible_shapes(declared: Sequence[int | None] | None, sample: Shape, layout
     shapes: list[Shape] = [sample]
     if len(sample) == 2:
         shapes = [(1, *sample), (*sample, 1), sample]
-    elif len(sample) == 3 and sample[2] in CHANNELS and sample[0] not in CHANNELS:
+    elif channels_at(sample) == 2:
         shapes = [(sample[2], *sample[:2]), sample]
-    elif len(sample) == 3 and sample[0] in CHANNELS:
+    elif channels_at(sample) == 0:
         shapes = [sample, (*sample[1:], sample[0])]
     if layout == "nhwc":
         shapes.reverse()

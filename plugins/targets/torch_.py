@@ -18,7 +18,7 @@ from auditor.environment import cpu_flags
 from auditor.errors import AdvauditError, ModelError, UnsupportedOperator
 from auditor.heads import flat_columns, two_columns
 from auditor.hookspecs import hookimpl
-from auditor.preprocess import Shape
+from auditor.preprocess import ORDERS, Shape, channels_at
 from auditor.readout import Ending, kind_of, probes
 from auditor.target import Target, TargetOptions, digest_files
 from auditor.torch_file import ADVICE, FACTORY, Loaded, build, digest_module, loader, words
@@ -133,8 +133,9 @@ class TorchTarget(Target):
         """Settle how samples of this shape reach the module; one that names no shape is tried out with it."""
         if not self.classes:
             self.shape = tuple(sample_shape)
-            if len(sample_shape) == 3 and self.preprocess.layout is not None:
-                self.shape = arranged(self.shape, self.preprocess.layout)
+            stands, wanted = channels_at(self.shape), {"nchw": 0, "nhwc": 2}.get(self.preprocess.layout or "")
+            if wanted is not None and stands not in (None, wanted):
+                self.shape = tuple(sample_shape[axis] for axis in ORDERS[str(self.preprocess.layout)])
             self._try_out()
         super().fit(sample_shape)
 
@@ -183,14 +184,6 @@ class TorchTarget(Target):
                 f"{self.name} could not be run on inputs of shape {list(x.shape)}: {words(error)}."
             ) from error
         return array
-
-
-def arranged(shape: Shape, layout: str) -> Shape:
-    """The shape of a picture with its channels where the layout has them."""
-    last = shape[2] < shape[0]
-    if last and layout == "nchw":
-        return (shape[2], *shape[:2])
-    return (*shape[1:], shape[0]) if not last and layout == "nhwc" else shape
 
 
 @contextlib.contextmanager
