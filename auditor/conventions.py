@@ -166,17 +166,18 @@ def permutation(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tupl
 def suggest(target: Target, samples: Samples, accuracy: float) -> str:
     """One or two sentences on what would raise a clean accuracy that is near chance."""
     best = next(iter(find_conventions(target, samples)), None)
-    if best is not None and best.accuracy > accuracy + BETTER:
-        keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in best.preprocess.table().items())
-        how = f"`--preprocess {best.option}`" if best.option else f"`[model] {keys}`"
-        return f"With {how} it would be {best.accuracy:.0%} (on {best.n} samples)."
-    renumbered = suggest_permutation(target, samples)
+    reached = 0.0 if best is None else best.accuracy
+    renumbered = suggest_permutation(target, samples) if reached < PERMUTED else None
     if renumbered is not None:
         moved = [f"{old} is {new}" for old, new in enumerate(renumbered) if old != new]
         return (
             f"The labels seem to be numbered otherwise than the model's classes ({', '.join(moved[:5])}"
             f"{', …' if len(moved) > 5 else ''}); correct them or list the `classes` in the model's order."
         )
+    if best is not None and reached > accuracy + BETTER:
+        keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in best.preprocess.table().items())
+        how = f"`--preprocess {best.option}`" if best.option else f"`[model] {keys}`"
+        return f"With {how} it would be {reached:.0%} (on {best.n} samples)."
     return "No usual scale, mean or order of channels helps; check that the samples belong to this model."
 
 
