@@ -1,0 +1,155 @@
+"""Can the number be believed? Masking and trust in words, what each check saw, how true the twin is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from auditor.record import Fidelity, Finding, FindingStatus, Record, Severity
+
+from . import svg, words
+from .numbers import MISSING, amount, count, known, percent
+
+ORDER = (FindingStatus.RAISED, FindingStatus.INCONCLUSIVE, FindingStatus.CLEAR)
+WEIGHT = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A word of the record with its sentence. sign: `good`, `bad` or `open`."""
+
+    name: str
+    word: str
+    sign: str
+    mark: Markup
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingLine:
+    """One check's finding. measured: value against threshold in words, empty where the check is no number."""
+
+    id: str
+    status: str
+    sign: str
+    mark: Markup
+    severity: str
+    severity_meaning: str
+    title: str
+    measured: str
+    explanation: str
+    advice: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityLine:
+    """The twin against the file on one set of inputs."""
+
+    inputs: str
+    n: str
+    agreement: str
+    difference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """statements: trust and masking. twin: what stood in for the model where gradients were needed."""
+
+    statements: list[Statement]
+    findings: list[FindingLine]
+    twin: str
+    fidelity: list[FidelityLine]
+    fidelity_note: str
+
+
+def belief(record: Record) -> Belief:
+    """Everything that bears on whether the reported number can be believed."""
+    return Belief(
+        statements=[
+            _statement("Trust in the number", record.trust, words.TRUST, good="sound", bad="doubtful"),
+            _statement("Masking by the model", record.masking, words.MASKING, good="none", bad="present"),
+        ],
+        findings=[_finding(finding) for finding in sorted(record.findings, key=_rank)],
+        twin=_twin(record),
+        fidelity=_fidelity(record.fidelity),
+        fidelity_note=_fidelity_note(record),
+    )
+
+
+def _statement(name: str, word: str, meanings: dict[str, str], *, good: str, bad: str) -> Statement:
+    sign = "good" if word == good else "bad" if word == bad else "open"
+    return Statement(name=name, word=word, sign=sign, mark=svg.mark(sign), meaning=meanings.get(word, ""))
+
+
+def _rank(finding: Finding) -> tuple[int, int, str]:
+    return ORDER.index(finding.status), WEIGHT.index(finding.severity), finding.id
+
+
+def _finding(finding: Finding) -> FindingLine:
+    sign = {FindingStatus.CLEAR: "good", FindingStatus.RAISED: "bad"}.get(finding.status, "open")
+    if finding.status is FindingStatus.RAISED and finding.severity is Severity.INFO:
+        sign = "none"
+    return FindingLine(
+        id=finding.id,
+        status=words.FINDINGS[finding.status],
+        sign=sign,
+        mark=svg.mark(sign),
+        severity=str(finding.severity),
+        severity_meaning=words.SEVERITIES[finding.severity],
+        title=finding.title,
+        measured=_measured(finding),
+        explanation=finding.explanation,
+        advice=finding.advice,
+        source=finding.source,
+    )
+
+
+def _measured(finding: Finding) -> str:
+    if not known(finding.value):
+        return ""
+    value = f"Measured {amount(finding.value)}"
+    return f"{value}, threshold {amount(finding.threshold)}" if known(finding.threshold) else value
+
+
+def _twin(record: Record) -> str:
+    model = record.model
+    text = f"Attacks searched on {words.TWINS.get(model.twin, model.twin)}; the file itself judged every candidate."
+    if model.twin == "none":
+        text = f"The file has {words.TWINS['none']}"
+        text += f": {model.twin_reason.rstrip('.')}." if model.twin_reason else "."
+    if model.surrogates:
+        text += f" Stand-in derivatives: {', '.join(model.surrogates)}."
+    return text
+
+
+def _fidelity(measured: Fidelity | None) -> list[FidelityLine]:
+    if measured is None:
+        return []
+    lines = [_line("Clean samples", measured.n, measured.label_agreement, measured.max_difference)]
+    if measured.adversarial_n:
+        lines.append(
+            _line(
+                "Verified adversarial examples",
+                measured.adversarial_n,
+                measured.adversarial_label_agreement,
+                measured.adversarial_max_difference,
+            )
+        )
+    return lines
+
+
+def _line(inputs: str, n: int, agreement: float | None, difference: float | None) -> FidelityLine:
+    return FidelityLine(inputs=inputs, n=count(n), agreement=percent(agreement, n), difference=amount(difference))
+
+
+def _fidelity_note(record: Record) -> str:
+    measured = record.fidelity
+    if measured is None:
+        return f"Fidelity is {MISSING}: there is no twin to compare."
+    where = "below it" if measured.low else "above it"
+    return (
+        f"The largest score seen is {amount(measured.scale)}. Under {percent(measured.floor, 1)} agreement white-box "
+        f"results are doubtful; this twin is {where}."
+    )

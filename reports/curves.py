@@ -1,0 +1,40 @@
+"""How robust accuracy falls as epsilon grows, where the record has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from auditor.record import Record
+
+from . import svg
+from .numbers import amount, at_most, known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One epsilon and the bound there."""
+
+    epsilon: str
+    robust: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The curve as a chart, and its numbers."""
+
+    chart: Markup
+    points: list[Point]
+
+
+def curve(record: Record) -> Curve | None:
+    """The curve of a record, None where it has none."""
+    n = record.samples.n
+    points = [(p.epsilon, p.robust_accuracy) for p in record.curve if known(p.epsilon) and known(p.robust_accuracy)]
+    if not points:
+        return None
+    points.sort()
+    shown = [Point(epsilon=amount(x), robust=at_most(y, n)) for x, y in points]
+    label = "Robust accuracy over epsilon: " + ", ".join(f"{p.robust} at {p.epsilon}" for p in shown)
+    return Curve(chart=svg.curve(points, n, label), points=shown)

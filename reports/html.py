@@ -1,0 +1,69 @@
+"""One self-contained HTML page: no script, no request, its own content policy. For reading, mailing and archiving.
+
+Costs well under a second beyond its pictures, and at most 3 MB.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
+from markupsafe import Markup
+
+from auditor.hookspecs import hookimpl
+from auditor.record import Entry
+
+from .page import build
+from .text import clean
+
+FILENAME = "report.html"
+
+
+def render(entries: list[Entry]) -> str:
+    """The page of these records: one audit, or a table over several and then each."""
+    style = stylesheet()
+    return environment().get_template("page.html").render(page=build(entries), style=style, policy=policy(style))
+
+
+def policy(style: str) -> str:
+    """The page's own content policy: pictures inside it, this one style sheet, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def stylesheet() -> Markup:
+    """The style sheet as it stands in the page, byte for byte."""
+    return Markup((files("auditor.reports.templates") / "page.css").read_text(encoding="utf-8"))
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape everything, and refuse whatever a context did not turn into words."""
+    return Environment(
+        loader=PackageLoader("auditor.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, (Markup, Undefined)):
+        return value
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"a template prints words and whole numbers, got {value!r}")
+
+
+@hookimpl
+def register_reporters(register: Any) -> None:
+    register("html", render, FILENAME)

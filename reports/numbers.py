@@ -1,0 +1,111 @@
+"""Numbers as a reader meets them: never more digits than the evidence justifies, never NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, TypeGuard
+
+THIN = "\u202f"
+"""Narrow no-break space, between a number and its unit."""
+JOINER = "\u2060"
+"""Invisible, forbids a line break."""
+MISSING = "not computed"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+PRECISE = 100
+"""Samples from which a rate gets a decimal; with fewer, one sample moves it by more than a point."""
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number at all."""
+    return value is not None and isfinite(value)
+
+
+def real(value: float | None) -> float | None:
+    """The number, None where it is no number."""
+    return value if known(value) else None
+
+
+def percent(value: float | None, n: int, *, bound: bool = False) -> str:
+    """`41.2 %`: a rate over n samples. One that is not exactly 0 or 1 is never rounded to it.
+
+    bound: the rate stands behind `≤`, so it is rounded up where it would vanish.
+    """
+    if value is None or not isfinite(value):
+        return MISSING
+    digits = 1 if n >= PRECISE else 0
+    least = 10.0**-digits
+    shown = f"{value * 100:.{digits}f}"
+    if value > 0 and float(shown) == 0:
+        shown = f"{least:.{digits}f}" if bound else f"<{THIN}{least:.{digits}f}"
+    elif value < 1 and float(shown) >= 100 and not bound:
+        shown = f">{THIN}{100 - least:.{digits}f}"
+    return f"{shown}{THIN}%"
+
+
+def at_most(value: float | None, n: int) -> str:
+    """`≤ 41.2 %`: an upper bound over n samples."""
+    return f"≤{THIN}{percent(value, n, bound=True)}" if known(value) else MISSING
+
+
+def interval(span: Sequence[float] | None, *, whole: bool = False) -> str:
+    """`37–46`, in percent; one decimal where the interval is narrower than two points.
+
+    whole: keep it on one line, in running text.
+    """
+    if span is None or not all(isfinite(end) for end in span):
+        return MISSING
+    low, high = span
+    digits = 0 if high - low >= 0.02 else 1
+    dash = f"{JOINER}–{JOINER}" if whole else "–"
+    return f"{low * 100:.{digits}f}{dash}{high * 100:.{digits}f}"
+
+
+def count(value: int) -> str:
+    """`12,345`."""
+    return f"{value:,}"
+
+
+def amount(value: float | None) -> str:
+    """A measured quantity to three significant digits."""
+    if value is None or not isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e5:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    digits, exponent = f"{value:.2e}".split("e")
+    power = str(int(exponent)).translate(RAISED)
+    return f"10{power}" if digits == "1.00" else f"{float(digits):g}×10{power}"
+
+
+def signed(value: float) -> str:
+    """A change, with its sign: `+0.031`, `−1.2`."""
+    return f"{'−' if value < 0 else '+'}{amount(abs(value))}"
+
+
+def seconds(value: float | None) -> str:
+    """`0.42 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if value is None or not isfinite(value):
+        return MISSING
+    if value < 60:
+        return f"{value:.2f}{THIN}s" if value < 1 else f"{value:.3g}{THIN}s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}{THIN}min {rest}{THIN}s" if rest else f"{minutes}{THIN}min"
+    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
+
+
+def plain(value: Any) -> str:
+    """Any value of a table of settings, in one line: `steps 40, loss margin` for a mapping, `none` for nothing."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if isfinite(value) else "no number"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(entry)}" for key, entry in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(entry) for entry in value) or "none"
+    return str(value)

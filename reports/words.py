@@ -1,0 +1,85 @@
+"""What the words of a record mean, each in a sentence that a reader who meets it first can use."""
+
+from __future__ import annotations
+
+from auditor.record import FindingStatus, Severity, Status, ThreatInfo, Verdict
+
+from .numbers import amount
+
+STATUSES = {
+    Status.CERTIFIED: "Proved: no adversarial example exists inside the threat model.",
+    Status.WITHSTOOD: "Every attack ran its full budget and none succeeded. Not a proof.",
+    Status.UNATTACKED: "No attack ran on it. This says nothing about the model.",
+    Status.ERROR: "The model or every attack failed on it. Nothing is known.",
+    Status.BROKEN: "An adversarial example was found, and the deployed model confirmed it.",
+    Status.MISCLASSIFIED: "The model is wrong on the clean input already; no attack was needed.",
+}
+"""In the order of the bar: what is or may be robust from the left, what is not from the right."""
+
+VERDICTS = {
+    Verdict.PASSED: "Every rule of the gate is met.",
+    Verdict.FAILED: "At least one rule of the gate is not met.",
+    Verdict.INCONCLUSIVE: "At least one rule of the gate can't be decided on this evidence.",
+}
+NO_VERDICT = "No rule was given, so there is nothing to pass or fail."
+
+MASKING = {
+    "none": "The checks that would notice hidden or misleading gradients ran, and are clear.",
+    "present": "The model hides from gradient-based attacks: a failed attack on it proves little.",
+    "unknown": "The evidence that would rule hidden gradients out is missing.",
+}
+TRUST = {
+    "sound": "Nothing found here speaks against the reported number.",
+    "doubtful": "Something found here speaks against the reported number. Read it as an upper bound that may be far "
+    "too high.",
+    "unknown": "The evidence is too thin to say whether the number can be believed.",
+}
+FINDINGS = {
+    FindingStatus.RAISED: "raised",
+    FindingStatus.INCONCLUSIVE: "inconclusive",
+    FindingStatus.CLEAR: "clear",
+}
+SEVERITIES = {
+    Severity.CRITICAL: "The number can't be believed as it stands.",
+    Severity.WARNING: "Doubts the number until something answers it.",
+    Severity.INFO: "Worth knowing; doubts nothing.",
+}
+TWINS = {
+    "exact": "a differentiable copy that has every operator's own derivative",
+    "surrogate": "a differentiable copy in which some operators have stand-in derivatives",
+    "none": "no differentiable copy, so attacks had no gradients",
+}
+ACCESS = {
+    "gradient": "the attacker knows the model and its gradients",
+    "score": "the attacker sees scores, not gradients",
+    "decision": "the attacker sees labels only",
+}
+NORMS = {
+    "linf": "every feature may change by up to {epsilon}",
+    "l2": "the change may have a Euclidean length of up to {epsilon}",
+    "l1": "the changes may add up to {epsilon}",
+    "l0": "up to {epsilon} features may change",
+}
+
+
+def describe(threat: ThreatInfo) -> str:
+    """The threat model in a sentence, without its full stop."""
+    epsilon = threat.epsilon_text or amount(threat.epsilon)
+    if threat.boxes:
+        parts = ["Every sample has its own box of allowed inputs"]
+    else:
+        size = NORMS.get(threat.norm, f"{threat.norm} of the change up to {{epsilon}}")
+        parts = [size.replace("{epsilon}", epsilon)]
+        parts[0] = parts[0][:1].upper() + parts[0][1:]
+    if threat.weighted:
+        parts.append("weighted by feature")
+    if threat.frozen_features:
+        parts.append(f"{threat.frozen_features} features may not change")
+    if threat.bounds is not None:
+        parts.append(f"inputs stay between {amount(threat.bounds[0])} and {amount(threat.bounds[1])}")
+    if threat.grid is not None:
+        parts.append(f"on a grid of {amount(threat.grid)}")
+    goal = threat.goal.partition(":")[2]
+    parts.append(f"the attacker wants class {goal}" if goal else "any wrong label counts")
+    parts.append(ACCESS.get(threat.access, f"access: {threat.access}"))
+    return "; ".join(parts)

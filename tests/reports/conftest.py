@@ -1,0 +1,281 @@
+"""Synthetic records: what a scan could have found, with pictures drawn by a rule, and nothing attacked by anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from auditor.gate import Rule, judged
+from auditor.metrics import by_class, measure
+from auditor.record import (
+    SCHEMA,
+    AttackRow,
+    Entry,
+    Fidelity,
+    Finding,
+    FindingStatus,
+    Gate,
+    ModelInfo,
+    Outcome,
+    Plugin,
+    Record,
+    SamplesInfo,
+    Severity,
+    Spent,
+    Status,
+    ThreatInfo,
+    Tool,
+)
+
+VOID = {"meta", "link", "img", "br"}
+BROKEN, WITHSTOOD, WRONG = Status.BROKEN, Status.WITHSTOOD, Status.MISCLASSIFIED
+Make = Callable[..., Entry]
+
+
+class Document(HTMLParser):
+    """A page taken apart by the standard library's parser; it raises where tags are not closed in their order.
+
+    tags: of every element, in order. attributes: of every element, as (tag, name, value). text: all of it, one line.
+    tables: by the start of their caption, rows of cells. style: what stands in the style element.
+    """
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.style = ""
+        self._table: list[list[str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def values(self, name: str) -> list[str]:
+        """All values of this attribute."""
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._table = []
+        elif tag == "caption":
+            self._caption = ""
+        elif tag == "tr":
+            self._table.append([])
+        elif tag in ("td", "th"):
+            self._table[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "table":
+            rows = [[" ".join(cell.split()) for cell in row] for row in self._table]
+            self.tables[self._caption] = rows
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            self.style += data
+            return
+        if "title" in self.open and "svg" in self.open:
+            return
+        self.words.append(data)
+        if "caption" in self.open:
+            self._caption += data
+        elif self.open and self.open[-1] != "tr" and {"td", "th"} & set(self.open):
+            self._table[-1][-1] += data
+
+    def table(self, caption: str) -> list[list[str]]:
+        """The rows, without the head, of the first table whose caption starts so."""
+        return next(rows[1:] for name, rows in self.tables.items() if name.startswith(caption))
+
+
+def outcomes_of(n: int, classes: int, seed: int) -> list[Outcome]:
+    """Outcomes of n samples: low classes fall more often than high ones, most of them into the next class."""
+    draw = np.random.default_rng(seed)
+    outcomes = []
+    for id in range(n):
+        label = id % classes
+        p = draw.random()
+        status = WRONG if p < 0.07 else BROKEN if p < 0.9 - 0.7 * label / classes else WITHSTOOD
+        into = (label + (1 if draw.random() < 0.7 else 2)) % classes
+        outcomes.append(
+            Outcome(
+                id=id,
+                label=label,
+                clean_label=into if status is WRONG else label,
+                status=status,
+                attack=str(draw.choice(["fgsm", "pgd margin", "apgd dlr ×3"])) if status is BROKEN else None,
+                distance=round(float(draw.uniform(0.02, 8 / 255)), 5) if status is BROKEN else None,
+                adversarial_label=into if status is BROKEN else None,
+                spent=Spent(forwards=41, backwards=40, queries=2),
+            )
+        )
+    return outcomes
+
+
+def stage(name: str, **changes: Any) -> AttackRow:
+    """A stage that ran on ten samples and broke none."""
+    row = AttackRow(
+        name=name, attack=name.split()[0], status="ran", reason=None, entered=10, broken=0, forwards=410,
+        backwards=400, queries=12, seconds=1.5, rejected={}, access="gradient", restarts=1,
+        parameters={"steps": 40, "rel_step": 0.075},
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **changes)
+
+
+def finding(id: str, status: FindingStatus, severity: Severity = Severity.WARNING, **changes: Any) -> Finding:
+    """A finding in the words of its status."""
+    row = Finding(
+        id=id, status=status, severity=severity, title=f"Title of {id}", value=0.031, threshold=0.002,
+        source=f"Source of {id}", explanation=f"Explanation of {id}.", advice=f"Advice of {id}.",
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **changes)
+
+
+def record_of(
+    n: int = 120, classes: int = 3, *, names: list[str] | None = None, seed: int = 0, **changes: Any
+) -> Record:
+    """A record of n samples in this many classes; `changes` replace its fields."""
+    outcomes = changes.pop("outcomes", outcomes_of(n, classes, seed))
+    rules = changes.pop("rules", [Rule(metric="robust_accuracy", at_least=0.5)])
+    named = tuple(names) if names else None
+    broken = sum(outcome.status is BROKEN for outcome in outcomes)
+    record = Record(
+        schema=SCHEMA,
+        complete=True,
+        plan={"seed": 7},
+        plan_digest="plan" + "0" * 60,
+        execution={"device": "cpu", "threads": 2, "width": 64, "precision": "float32"},
+        environment={"python": "3.11.9", "platform": "Linux-6.1", "torch": "2.13.0"},
+        tool=Tool(
+            version="0.1.0",
+            plugins=[
+                Plugin(name="auditor.plugins.attacks.pgd", version="0.1.0", sha256="aa" * 32),
+                Plugin(name="broken_plugin", version="9.9", sha256="", error="ImportError: no module named oracle"),
+            ],
+        ),
+        model=ModelInfo(
+            path="models/robust.onnx",
+            sha256="bb" * 32,
+            name="robust.onnx",
+            classes=classes,
+            output="logits",
+            runtime={"name": "onnxruntime", "version": "1.31.1", "provider": "CPUExecutionProvider"},
+            preprocess={"scale": 1.0, "mean": [0.485], "std": [], "layout": None, "channels": "rgb"},
+            twin="surrogate",
+            surrogates=["QuantizeLinear"],
+            defenses=["BitDepth(bits=4)"],
+        ),
+        fidelity=Fidelity(
+            n=120,
+            label_agreement=0.992,
+            max_difference=0.00213,
+            scale=17.4,
+            floor=0.95,
+            adversarial_n=40,
+            adversarial_label_agreement=0.9,
+            adversarial_max_difference=0.0457,
+        ),
+        threat=ThreatInfo(
+            name="linf 8/255",
+            norm="linf",
+            epsilon=8 / 255,
+            epsilon_text="8/255",
+            bounds=[0.0, 1.0],
+            boxes=False,
+            goal="untargeted",
+            access="gradient",
+        ),
+        samples=SamplesInfo(
+            n=len(outcomes),
+            digest="cc" * 32,
+            labels="given",
+            skipped={"unreadable picture": 2},
+            source="samples.npz",
+            shape=[1, 12, 12],
+            pixels=True,
+        ),
+        metrics=measure(outcomes, certified=False),
+        by_class=by_class(outcomes, named),
+        outcomes=outcomes,
+        outcomes_digest="dd" * 32,
+        attacks=[
+            stage("fgsm", entered=n, broken=broken),
+            stage("apgd dlr ×3", broken=0, rejected={"outside the ball": 13, "not misclassified": 4}, restarts=3),
+            stage("square", status="skipped", reason="the audit grants no scores", entered=0, access="score"),
+            stage("strange", status="error", reason="ValueError: lost", access="decision"),
+        ],
+        findings=[
+            finding("gradients", FindingStatus.CLEAR, value=0.0, threshold=0.0),
+            finding("gradient_free", FindingStatus.RAISED),
+            finding("randomised", FindingStatus.INCONCLUSIVE, value=None),
+        ],
+        masking="present",
+        trust="doubtful",
+        gate=Gate(rules=[]),
+        verdict=None,
+        curve=[],
+        seconds=83.2,
+        command="advaudit scan models/robust.onnx --norm linf --epsilon 8/255 --data samples.npz",
+        class_names=names,
+    )
+    return judged(msgspec.structs.replace(record, **changes), rules)
+
+
+def evidence_of(record: Record, shape: tuple[int, ...] = (1, 12, 12), seed: int = 0) -> dict[str, np.ndarray]:
+    """Evidence for every broken sample: a disc for each class, and a change of 8/255 up or down at every place."""
+    draw = np.random.default_rng(seed)
+    found = [outcome for outcome in record.outcomes if outcome.adversarial_label is not None]
+    x = np.zeros((len(found), *shape), np.float32)
+    for row, outcome in enumerate(found):
+        grid = np.linspace(-1, 1, x[row].size).reshape(shape) * (1 + outcome.label)
+        x[row] = (0.5 + 0.4 * np.cos(3 * grid)).astype(np.float32)
+    change = (draw.integers(0, 2, x.shape) * 2 - 1) * np.float32(8 / 255)
+    return {
+        "id": np.array([outcome.id for outcome in found], np.int64),
+        "x": x,
+        "x_adv": np.clip(x + change, 0, 1).astype(np.float32),
+        "label": np.array([outcome.label for outcome in found], np.int64),
+        "adversarial_label": np.array([outcome.adversarial_label for outcome in found], np.int64),
+    }
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Make:
+    """entry(shape=…, evidence=…, **record_of's arguments) -> Entry whose evidence lies in a folder of its own."""
+    made = []
+
+    def make(*, shape: tuple[int, ...] = (1, 12, 12), evidence: bool = True, **changes: Any) -> Entry:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(folder)
+        record = record_of(**changes)
+        if evidence:
+            np.savez(folder / "evidence.npz", **evidence_of(record, shape))  # type: ignore[arg-type]
+        return Entry(record, folder)
+
+    return make
+
+
+@pytest.fixture
+def parse() -> Callable[[str], Document]:
+    """parse(html) -> Document."""
+    return Document
