@@ -14,6 +14,8 @@ from auditor.threat import Norm
 
 ROUNDING = 2.0**-24
 """Relative error of one float32 rounding."""
+SHRINKINGS = 4
+"""Rounds in which a point's way to the l2 ball is lengthened by what the box cuts off; each stays inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +94,7 @@ class Problem:
     def project(self, points: Tensor) -> Tensor:
         """The points, moved into the threat model; never outside it by rounding, which is always inward."""
         if self.norm is Norm.L2:
-            change = points - self.inputs
-            size = _size(change if self.weights is None else change / self.weights)
-            factor = (self.radius() / size.clamp_min(torch.finfo(points.dtype).tiny)).clamp_max(1)
-            points = torch.where(self.wide(factor) < 1, self.inputs + change * self.wide(factor), points)
+            points = self._shrunk(points)
         if self.grid is not None:
             points = self._snap(points)
         return points.clamp(self.lower, self.upper)
@@ -135,6 +134,29 @@ class Problem:
         reach = torch.maximum(self.lower.abs(), self.upper.abs()).nan_to_num(posinf=0.0)
         reach = reach if self.weights is None else reach / self.weights
         return (self.epsilon * (1 - 2e-6) - ROUNDING * _size(reach)).clamp_min(0)
+
+    def _shrunk(self, points: Tensor) -> Tensor:
+        """The points, drawn towards the inputs until what the box leaves of them is in the l2 ball.
+
+        With the clamp that follows, that is the nearest point of ball and box in the weighted norm. Shrinking to the
+        ball first and clamping then ends well inside it wherever the box cuts something off, and attacks with it.
+        """
+        tiny = torch.finfo(points.dtype).tiny
+        change, radius = points - self.inputs, self.radius()
+        low, high = self.lower - self.inputs, self.upper - self.inputs
+        scaled = change if self.weights is None else change / self.weights
+        factor = (radius / _size(scaled).clamp_min(tiny)).clamp_max(1)
+        for _ in range(SHRINKINGS):
+            moved = change * self.wide(factor)
+            kept = moved.clamp(low, high)
+            free = kept == moved
+            if bool(free.all()):
+                break
+            cut = torch.where(free, 0, kept if self.weights is None else kept / self.weights)
+            room = (radius.square() - _size(cut).square()).clamp_min(0).sqrt()
+            longest = room / _size(torch.where(free, scaled, 0)).clamp_min(tiny)
+            factor = torch.maximum(factor, longest.clamp_max(1))
+        return torch.where(self.wide(factor) < 1, self.inputs + change * self.wide(factor), points)
 
     def _snap(self, points: Tensor) -> Tensor:
         """To the grid; in the l2 ball towards the clean input, so that the point stays inside."""
