@@ -127,6 +127,26 @@ def test_l2_projection_reaches_the_sphere_in_the_same_direction(weighted: bool) 
     torch.testing.assert_close(change / change.norm(dim=1)[:, None], direction / direction.norm(dim=1)[:, None])
 
 
+@pytest.mark.parametrize("name", ["l2 bounded", "l2 weighted, frozen, bounded"])
+def test_l2_projection_is_the_nearest_point_of_ball_and_box(name: str) -> None:
+    for seed in range(20):
+        inputs, threat = case(name, 30, 0.3)
+        problem, _ = pose(inputs, threat, torch.float64)
+        generator = torch.Generator().manual_seed(seed)
+        point = problem.inputs + 2 * torch.randn(problem.inputs.shape, dtype=torch.float64, generator=generator)
+        weights = torch.ones_like(point) if problem.weights is None else problem.weights
+        scaled = (point - problem.inputs) / weights
+        low, high = (problem.lower - problem.inputs) / weights, (problem.upper - problem.inputs) / weights
+        below, above = torch.zeros(len(point), 1, dtype=torch.float64), torch.ones(len(point), 1, dtype=torch.float64)
+        for _ in range(60):  # nearest in the weighted norm: every free coordinate shrinks by one factor
+            middle = (below + above) / 2
+            inside = (scaled * middle).clamp(low, high).norm(dim=1, keepdim=True) <= problem.wide(problem.radius())
+            below, above = torch.where(inside, middle, below), torch.where(inside, above, middle)
+        nearest = (scaled * below).clamp(low, high)
+        found = (problem.project(point) - problem.inputs) / weights
+        assert float((found - nearest).norm(dim=1).max()) < 1e-4 * 0.3
+
+
 def test_linf_projection_is_the_nearest_point() -> None:
     problem, _ = pose(np.full((1, 3), 0.5), ThreatModel(epsilon=0.25, bounds=(0, 0.6)))
     np.testing.assert_allclose(problem.project(torch.tensor([[0.0, 0.55, 9.0]]))[0], [0.25, 0.55, 0.6], rtol=1e-6)
