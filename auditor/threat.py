@@ -121,6 +121,8 @@ class ThreatModel:
         weights = _fitting("weights", self.weights, shape)
         frozen = _fitting("frozen", self.frozen, shape)
         radius = self.epsilon * (np.ones(shape) if weights is None else weights.astype(np.float64))
+        if self.norm is Norm.L0:
+            radius = np.full(shape, np.inf)  # epsilon counts features; each may go anywhere within the bounds
         if self.grid is not None:
             lower, upper = self._on_grid(x, radius)
         else:
