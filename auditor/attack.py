@@ -44,6 +44,21 @@ def take(rows: R, index: Tensor) -> R:
     return dataclasses.replace(rows, **columns)
 
 
+def choose(mask: Tensor, left: R, right: R) -> R:
+    """Rows of `left` where the mask (bool `[batch]`) holds, of `right` elsewhere, in every column.
+
+    For attacks in phases: compute what each phase would do, then let each row have its own.
+    """
+    columns: dict[str, Any] = {}
+    for name in (f.name for f in dataclasses.fields(left)):
+        one, other = getattr(left, name), getattr(right, name)
+        if one is None or other is None:
+            columns[name] = other if one is None else one
+        else:
+            columns[name] = torch.where(mask.reshape(-1, *([1] * (one.ndim - 1))), one, other)
+    return dataclasses.replace(left, **columns)
+
+
 class Taken:
     """Rows that repeat, one for each point of a query: a column is gathered when it is read, since many never are."""
 
