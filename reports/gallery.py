@@ -205,6 +205,7 @@ def _range(record: Record, images: np.ndarray) -> tuple[float, float]:
 def _scale(shape: tuple[int, ...], low: float, high: float) -> str:
     height, width, channels = shape
     text = f"Inputs of {width} × {height}, shown from {amount(low)} (black) to {amount(high)} (white). "
+    text += "Each third picture is the difference: "
     if channels == 1:
-        return text + "Difference: orange is brighter, blue is darker, full colour at the largest change."
-    return text + "Difference: mid-grey is no change, full colour at the largest change of any channel."
+        return text + "orange is brighter, blue is darker, full colour at the change written below it."
+    return text + "mid-grey is no change, each channel is full at the change written below it."

@@ -74,7 +74,8 @@ def headline(record: Record) -> Headline:
     return Headline(
         sentence=record.summary.replace(" %", f"{THIN}%")
         .replace("n = ", "n\xa0=\xa0")
-        .replace("; clean ", "; clean\xa0"),
+        .replace("; clean ", "; clean\xa0")
+        .replace(" → ", "\xa0→\xa0"),
         verdict=str(verdict) if verdict else "no verdict",
         sign=sign,
         mark=svg.mark(sign),

@@ -62,7 +62,7 @@ def _audit(audit: Audit) -> Iterator[str]:
     yield "## Where is it weak?\n"
     yield f"{plain(w.lead)}\n"
     classes = ((c.name, c.robust, c.interval, c.clean, c.n, c.into) for c in w.classes[:CLASSES])
-    yield from _table(("Class", "Robust", "Interval", "Clean", "n", "Mostly becomes"), classes)
+    yield from _table(("Class", "Robust", "Interval", "Clean", "n", "Most often becomes"), classes)
     if len(w.classes) > CLASSES or w.note:
         yield f"The {min(CLASSES, len(w.classes))} weakest classes are shown. {plain(w.note)}\n"
     yield "## What was tried?\n"

@@ -70,10 +70,10 @@ def amount(value: float | None) -> str:
     """A measured quantity to three significant digits."""
     if value is None or not isfinite(value):
         return MISSING
-    if value == 0:
-        return "0"
-    if 1e-4 <= abs(value) < 1e5:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if value <= 0:
+        return f"−{amount(-value)}" if value else "0"
+    if 1e-4 <= value < 1e5:
+        return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
     digits, exponent = f"{value:.2e}".split("e")
     power = str(int(exponent)).translate(RAISED)
     return f"10{power}" if digits == "1.00" else f"{float(digits):g}×10{power}"
@@ -81,7 +81,7 @@ def amount(value: float | None) -> str:
 
 def signed(value: float) -> str:
     """A change, with its sign: `+0.031`, `−1.2`."""
-    return f"{'−' if value < 0 else '+'}{amount(abs(value))}"
+    return amount(value) if value < 0 else f"+{amount(value)}"
 
 
 def seconds(value: float | None) -> str:

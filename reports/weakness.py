@@ -25,7 +25,7 @@ FEW, LEAST = 30, 5
 class ClassLine:
     """One class. full: the whole name where it had to be cut. few: whether its row says that its samples are few.
 
-    into: what its adversarial examples mostly become.
+    into: what its adversarial examples most often become.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Weakness:
 
 
 def weakness(record: Record) -> Weakness:
-    """The classes, weakest first, and the most frequent confusions among verified adversarial examples."""
+    """The classes, weakest first, and the confusions seen more than once among verified adversarial examples."""
     broken = [outcome for outcome in record.outcomes if outcome.adversarial_label is not None]
     by_label: dict[int, Counter[int]] = {}
     for outcome in broken:
@@ -73,7 +73,7 @@ def weakness(record: Record) -> Weakness:
     pairs, pairs_note = _pairs(record, broken)
     tag = any(row.n >= FEW for row in shown)
     return Weakness(
-        lead=_lead(record),
+        lead=_lead(record, by_label),
         note=_note(rows, shown),
         classes=[_line(record, row, by_label.get(row.label, Counter()), tag=tag) for row in shown],
         pairs=pairs,
@@ -98,17 +98,23 @@ def _select(rows: list[ClassRow], by_label: dict[int, Counter[int]]) -> list[Cla
     return rows[:WEAKEST] + [row for row in rest[:LOSSES] if row.label in by_label]
 
 
-def _lead(record: Record) -> str:
+def _lead(record: Record, turned: dict[int, Counter[int]]) -> str:
     row = weakest(record.by_class, LEAST)
     if row is None or row.turns_into is None:
         return no_weakest(record)
-    into = shorten(class_name(row.turns_into, _names(record)))
+    names = _names(record)
+    name, into = (shorten(class_name(k, names)) for k in (row.label, row.turns_into))
     robust = percent(row.robust_accuracy, row.n, bound=True)
     within = f"95{THIN}% interval {interval(row.interval, whole=True)}"
+    own = _share(turned.get(row.label, Counter()), row.turns_into)
     return (
-        f"{shorten(row.name)} is the weakest class: at most {robust} of its {count(row.n)} samples are robust "
-        f"({within}), and most of its adversarial examples become {into}."
+        f"{f'Class {name}' if name.isdecimal() else name} is the weakest: at most {robust} of its {count(row.n)} samples are "
+        f"robust ({within}). Its adversarial examples most often become {into} ({own})."
     )
+
+
+def _share(turned: Counter[int], into: int) -> str:
+    return f"{count(turned[into])} of {count(turned.total())}"
 
 
 def no_weakest(record: Record) -> str:
@@ -150,7 +156,7 @@ def _line(record: Record, row: ClassRow, turned: Counter[int], *, tag: bool) -> 
     if row.turns_into is not None:
         into = shorten(class_name(row.turns_into, _names(record)))
         if turned:
-            into += f" ({turned[row.turns_into]} of {turned.total()})"
+            into += f" ({_share(turned, row.turns_into)})"
     return ClassLine(
         name=name,
         full=row.name if name != row.name else "",
@@ -167,7 +173,8 @@ def _line(record: Record, row: ClassRow, turned: Counter[int], *, tag: bool) -> 
 
 def _pairs(record: Record, broken: list[Outcome]) -> tuple[list[PairLine], str]:
     counted = Counter((o.label, o.adversarial_label) for o in broken if o.adversarial_label is not None)
-    best = sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:PAIRS]
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    best = [item for item in ranked[:PAIRS] if item[1] > 1]
     names = _names(record)
     most = max(Counter(o.label for o in broken).values(), default=0)
     lines = []
@@ -179,9 +186,11 @@ def _pairs(record: Record, broken: list[Outcome]) -> tuple[list[PairLine], str]:
         lines.append(PairLine(source=source, into=target, n=count(n), own=count(own), chart=bar))
     if not broken:
         return lines, "No adversarial example was found, so there is no confusion to show."
-    note = f"{count(sum(n for _, n in best))} of {count(len(broken))} verified adversarial examples"
     hidden = len(counted) - len(best)
-    return lines, f"{note}; {count(hidden)} rarer pairs are not shown." if hidden else f"{note}."
+    if not best:
+        return lines, f"None of {count(hidden)} confusions was seen twice, so none is called frequent."
+    note = f"These are {count(sum(n for _, n in best))} of {count(len(broken))} verified adversarial examples"
+    return lines, f"{note}; {count(hidden)} rarer confusions are not shown." if hidden else f"{note}."
 
 
 def _names(record: Record) -> tuple[str, ...] | None:

@@ -63,7 +63,7 @@ def test_features_that_moved_most_come_first(entry: Make) -> None:
     (moved,) = gallery(made).tables
     assert moved.moved == "2 of 6"
     assert [(m.feature, m.before, m.after, m.change) for m in moved.moves] == [
-        ("1, 2", "0", "-0.5", "−0.5"),
+        ("1, 2", "0", "−0.5", "−0.5"),
         ("0, 1", "0", "0.25", "+0.25"),
     ]
 

@@ -51,7 +51,7 @@ def test_an_interval_in_running_text_stays_on_one_line() -> None:
     ("value", "text"),
     [
         (8 / 255, "0.0314"), (0.0, "0"), (1e-5, "10⁻⁵"), (1.234e-5, "1.23×10⁻⁵"), (12345.6, "12,346"), (17.4, "17.4"),
-        (-0.5, "-0.5"), (2.5e7, "2.5×10⁷"), (nan, "not computed"), (None, "not computed"),
+        (-0.5, "−0.5"), (2.5e7, "2.5×10⁷"), (nan, "not computed"), (None, "not computed"),
     ],
 )  # fmt: skip
 def test_an_amount_has_three_digits(value: float | None, text: str) -> None:

@@ -29,7 +29,8 @@ def test_classes_come_weakest_first_with_the_record_s_numbers(entry: Make) -> No
         assert line.into == f"{['cat', 'dog', 'fox'][row.turns_into or 0]} ({most} of {len(own)})"
     named = weakest(record.by_class)
     assert named is not None
-    assert shown.lead.startswith(f"{named.name} is the weakest class")
+    assert shown.lead.startswith(f"{named.name} is the weakest: at most")
+    assert next(line.into for line in shown.classes if line.name == named.name) in shown.lead
 
 
 def test_of_a_thousand_classes_the_hidden_ones_are_counted(entry: Make) -> None:
@@ -66,3 +67,14 @@ def test_nothing_attacked_is_not_computed(entry: Make) -> None:
     assert all(line.robust == "not computed" and line.into == "none found" for line in shown.classes)
     assert "no attack judged any sample" in shown.lead
     assert shown.pairs == []
+
+
+def test_a_confusion_seen_once_is_not_called_frequent(entry: Make) -> None:
+    outcomes = [Outcome(id=i, label=i, clean_label=i, status=Status.BROKEN, adversarial_label=i + 1) for i in range(3)]
+    shown = weakness(entry(outcomes=outcomes, classes=4, evidence=False).record)
+    assert shown.pairs == []
+    assert "None of 3 confusions was seen twice" in shown.pairs_note
+
+
+def test_a_class_without_a_name_is_called_by_its_number(entry: Make) -> None:
+    assert weakness(entry(n=300, evidence=False).record).lead.startswith("Class ")
