@@ -65,7 +65,7 @@ def write(ask: Ask) -> Told:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     for function in (double, refuse, stumble, die, leave, sleep, hoard, write):
         monkeypatch.setattr(function, "__module__", "test_sandbox")
 

@@ -37,13 +37,15 @@ def test_floats_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_boxes_are_rounded_inward(tmp_path: Path) -> None:
-    x = np.full((3, 2), 0.5)
-    lower, upper = x - np.array([0.1, 1 / 3]), x + np.array([0.1, 1 / 3])
+    x = np.random.default_rng(0).random((3, 50))
+    lower, upper = x - 1 / 3, x + 1 / 7
+    assert (lower.astype(np.float32) < lower).any()
+    assert (upper.astype(np.float32) > upper).any()
     found = read(tmp_path, x=x, y=Y[:3], lower=lower, upper=upper)
     assert found.lower.dtype == np.float32
     assert (found.lower.astype(np.float64) >= lower).all()
     assert (found.upper.astype(np.float64) <= upper).all()
-    np.testing.assert_allclose(found.lower, lower, rtol=1e-6)
+    np.testing.assert_allclose(found.lower, lower, atol=1e-6)
 
 
 def test_a_box_without_room_keeps_its_point(tmp_path: Path) -> None:
