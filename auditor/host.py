@@ -19,6 +19,7 @@ import pluggy
 from auditor import hookspecs
 from auditor.errors import AdvauditError, PluginError
 from auditor.record import Entry, Plugin
+from auditor.registration import fault
 
 if TYPE_CHECKING:
     from auditor.attack import AnyAttack
@@ -107,7 +108,7 @@ class Host:
     def _admit(self, name: str, version_: str, load: Callable[[], Any]) -> None:
         try:
             plugin = load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.plugins.append(Plugin(name=name, version=version_, sha256="", error=_sentence(error)))
             return
         digest = _digest(plugin)
@@ -118,7 +119,7 @@ class Host:
             self._collect(plugin)
         except pluggy.PluginValidationError as error:
             raise PluginError(f"Plugin {name}: {_sentence(error)}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error_text = _sentence(error)
         self.plugins.append(Plugin(name=name, version=version_, sha256=digest, error=error_text))
 
@@ -140,7 +141,7 @@ class Host:
             ("register_defenses", self.defenses, "defence"),
         ):
             for function in self._implementations(name, plugin):
-                function(register=lambda thing, t=table, k=kind: _enter(t, getattr(thing, "name", None), thing, k))
+                function(register=lambda thing, t=table, k=kind: _enter_class(t, thing, k))
         for function in self._implementations("register_reporters", plugin):
             function(
                 register=lambda name, render, filename: _enter(
@@ -186,9 +187,15 @@ class Host:
         return [plugin for plugin in self.plugins if plugin.error]
 
 
+def _enter_class(table: dict[str, Any], thing: Any, kind: str) -> None:
+    if problem := fault(kind, thing):
+        raise PluginError(problem)
+    _enter(table, thing.name, thing, kind)
+
+
 def _enter(table: dict[str, Any], name: str | None, thing: Any, kind: str) -> None:
     if not name or not isinstance(name, str):
-        raise PluginError(f"{thing!r} is registered as {kind} without a name; give it a class attribute `name`.")
+        raise PluginError(f"{thing!r} is registered as {kind} without a name; give it one.")
     if name in table:
         raise PluginError(f"The {kind} {name!r} is registered twice; rename one.")
     table[name] = thing
