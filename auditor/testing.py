@@ -13,17 +13,25 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
+from auditor.access import Access
 from auditor.attack import AnyAttack, Attack
 from auditor.bench import Bench, LinearTarget, Trial, linear_bench, single
 from auditor.certify import Certificates, Certifier
+from auditor.check import Check, Evidence
 from auditor.defense import Defense
 from auditor.execution import Execution
+from auditor.fidelity import agree, fidelity
 from auditor.guard import unmoved
-from auditor.record import AttackRow
+from auditor.ledger import Ledger
+from auditor.observe import observe
+from auditor.record import AttackRow, Finding, FindingStatus, Severity
+from auditor.suite import Stage
 from auditor.threat import Norm, ThreatModel
 
 __all__ = [
@@ -32,7 +40,9 @@ __all__ = [
     "Trial",
     "check_attack",
     "check_certifier",
+    "check_check",
     "check_defense",
+    "evidence",
     "linear_bench",
     "single",
 ]
@@ -122,6 +132,54 @@ def _same(left: Trial, right: Trial) -> bool:
     return np.array_equal(left.ledger.best, right.ledger.best) and np.array_equal(left.broken, right.broken)
 
 
+def evidence(bench: Bench, *attacks: AnyAttack) -> Evidence:
+    """What a check would see after a scan of this bench with these attacks."""
+    with TemporaryDirectory() as folder:
+        search = bench.search(Path(folder))
+        observation = observe(bench.target, bench.samples)
+        ledger = Ledger.of(bench.samples, observation.clean_labels == bench.samples.labels)
+        rows = search.play([Stage(attack=attack, title=attack.name) for attack in attacks], ledger)
+    twin = search.twin
+    return Evidence(
+        target=bench.target,
+        twin=twin,
+        why_no_twin=None if twin else "the audit grants no gradient access",
+        samples=bench.samples,
+        threat=bench.threat,
+        region=search.region,
+        ledger=ledger,
+        attacks=rows,
+        observation=observation,
+        fidelity=fidelity(agree(bench.target, twin, bench.samples.inputs, bench.execution), None) if twin else None,
+        device=bench.execution.device,
+        seed=bench.seed,
+    )
+
+
+def check_check(check: Check, *attacks: AnyAttack) -> None:
+    """Raise AssertionError unless the check returns a sound finding, twice the same, on an honest linear model.
+
+    Asked with a twin and without, after these attacks and after none: it must answer each time, under its own name,
+    with a finite value or none, an explanation, and advice where it is raised.
+    """
+    bench = linear_bench(classes=3, threat=ThreatModel(epsilon=0.02))
+    for access in (Access.GRADIENT, Access.SCORE):
+        for played in (attacks, ()):
+            seen = evidence(replace(bench, access=access), *played)
+            first, second = check.look(seen), check.look(seen)
+            where = f"{check.name} ({access} access, {len(played)} attacks)"
+            assert isinstance(first, Finding), f"{where} returns {type(first).__name__}, not a Finding"
+            assert first.id == check.name, f"{where} returns a finding named {first.id!r}; use self.finding(...)"
+            assert isinstance(first.status, FindingStatus), (
+                f"{where} should return a FindingStatus, not {first.status!r}"
+            )
+            assert first.explanation, f"{where} does not explain its finding"
+            raised = first.status is FindingStatus.RAISED and first.severity is not Severity.INFO
+            assert first.advice or not raised, f"{where} raises a finding without advice"
+            assert first.value is None or np.isfinite(first.value), f"{where} returns the value {first.value}"
+            assert first == second, f"{where} returns something else the second time; use evidence.seed"
+
+
 def check_certifier(certifier: Certifier, *, seeds: int = 3) -> None:
     """Raise AssertionError unless the certifier is sound on linear models with two classes, in all its norms.
 
@@ -161,8 +219,6 @@ def check_defense(defense: Defense, *, shape: tuple[int, ...] = (3, 8, 8), n: in
     gradient that is not zero everywhere; where `gradient` is `exact` it must be the derivative.
     """
     name = defense.name
-    kinds = ("exact", "bpda", "random")
-    assert defense.gradient in kinds, f"{name}: gradient is one of {', '.join(kinds)}, not {defense.gradient!r}"
     x = np.random.default_rng(0).uniform(0.05, 0.95, size=(n, *shape)).astype(np.float32)
     kept = x.copy()
     y = defense.transform(x)
