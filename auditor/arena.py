@@ -75,12 +75,13 @@ class Arena:
 
     def keep_best(self, slots: np.ndarray, margins: np.ndarray, points: Tensor) -> None:
         """Enter points of smaller margin than any before, of several for one slot the smallest."""
-        order = np.lexsort((np.arange(len(slots)), margins))
-        order = order[margins[order] < self.margin[slots[order]]]
-        if not len(order):
-            return
-        chosen, first = np.unique(slots[order], return_index=True)
-        rows = order[first]
-        self.margin[chosen] = margins[rows]
-        device = self.best.device
-        self.best[torch.from_numpy(chosen).to(device)] = points[torch.from_numpy(rows).to(device)]
+        rows = np.flatnonzero(margins < self.margin[slots])
+        if len(rows) and np.bincount(slots[rows]).max() > 1:
+            order = rows[np.lexsort((rows, margins[rows]))]
+            rows = order[np.unique(slots[order], return_index=True)[1]]
+        if len(rows):
+            chosen = slots[rows]
+            self.margin[chosen] = margins[rows]
+            device = self.best.device
+            better = points if len(rows) == len(points) else points[torch.from_numpy(rows).to(device)]
+            self.best.index_copy_(0, torch.from_numpy(chosen).to(device), better)

@@ -29,6 +29,8 @@ def start(attack: Attack, problem: Problem) -> Rows:
 
 def query(attack: Attack, problem: Problem, rows: Rows) -> tuple[Query, np.ndarray]:
     """What the attack asks, and the row that each point belongs to, `[m]`. Raises PluginError as `start` does."""
+    if type(attack).query is Attack.query:  # the host's own
+        return attack.query(problem, rows), np.arange(len(problem))
     before = _versions(problem)
     asked = attack.query(problem, rows)
     _check_untouched(attack, "query", problem, before)
@@ -101,7 +103,8 @@ def _owners(attack: Attack, query: Query, problem: Problem) -> np.ndarray:
 
 def _versions(problem: Problem) -> tuple[int, ...]:
     """How often each tensor of the problem has been changed in place."""
-    return tuple(0 if getattr(problem, name) is None else getattr(problem, name)._version for name in WATCHED)
+    own = problem.__dict__
+    return tuple([0 if own[name] is None else own[name]._version for name in WATCHED])
 
 
 def _check_untouched(attack: Attack, method: str, problem: Problem, before: tuple[int, ...]) -> None:

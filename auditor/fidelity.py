@@ -47,6 +47,17 @@ def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) 
     )
 
 
+def doubt(clean: Agreement | None) -> float:
+    """The margin by which the twin may be wrong where an attack has led it: a hundred times what clean samples show.
+
+    Infinite, so that the target is asked about everything, where a label differs or nothing was measured. For
+    probabilities a difference of scores says little about a difference of logits: infinite too.
+    """
+    if clean is None or clean.labels < 1 or clean.scale <= 1:
+        return float("inf")
+    return max(100 * clean.difference, 1e-3 * clean.scale)
+
+
 def fidelity(clean: Agreement, adversarial: Agreement | None) -> Fidelity:
     """Both comparisons as the record holds them."""
     return Fidelity(

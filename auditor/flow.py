@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditor.certificates import certify
 from auditor.events import Finished, Listener, Observed
+from auditor.fidelity import doubt
 from auditor.folder import Folder
 from auditor.gate import judged
 from auditor.host import Host
@@ -49,6 +50,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
             seed=job.seed,
             journal=folder.journal,
             listen=listen,
+            doubt=doubt(agreement),
         )
         tell_duration(job, search, ledger, listen)
 

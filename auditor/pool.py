@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,8 +22,20 @@ from auditor.problem import Problem
 from auditor.verify import Reason, Ruling, Verifier
 
 QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start
+IDLE = 16
+"""One row in so many may idle before the others are gathered anew."""
 Tick = Callable[[int, int], None]
 """Called with (samples finished, broken) of this unit as it goes on."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Rows at their end, waiting to be judged: their slots and restarts, last points, and who claims success."""
+
+    slots: Tensor
+    restarts: Tensor
+    points: Tensor
+    claims: np.ndarray
 
 
 class Pool:
@@ -30,11 +43,21 @@ class Pool:
 
     A row is one restart of one sample. All rows of a sample leave when it is solved; a row whose claim breaks the
     threat model leaves at once, and the claim is counted under its reason. `full` are the samples of which a row got
-    to its end within the rules.
+    to its end within the rules. doubt: margin up to which the target is asked about a sample's best point.
     """
 
-    def __init__(self, attack: Attack, restarts: int, width: int, arena: Arena, oracle: Oracle, verifier: Verifier):
+    def __init__(
+        self,
+        attack: Attack,
+        restarts: int,
+        width: int,
+        arena: Arena,
+        oracle: Oracle,
+        verifier: Verifier,
+        doubt: float = np.inf,
+    ):
         self.attack = attack
+        self.doubt = doubt
         self.arena = arena
         self.oracle = oracle
         self.verifier = verifier
@@ -53,6 +76,8 @@ class Pool:
         self.gathered: Problem | None = None
         self.slots = self.restarts = self.ages = torch.zeros(0, dtype=torch.int64, device=arena.labels.device)
         self.places = np.zeros(0, np.int64)
+        self.idle = np.zeros(0, bool)
+        self.ended: list[Ended] = []
 
     def run(self, tick: Tick) -> UnitResult:
         """Play the attack until every row is done. An attack that raises ends here, with what it found so far."""
@@ -64,6 +89,7 @@ class Pool:
             error = str(failure)
         except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
             error = f"{type(failure).__name__}: {failure}"
+        self.judge_ended()
         self.hand_in_best()
         return self.result(time.perf_counter() - began, error)
 
@@ -79,7 +105,7 @@ class Pool:
                 continue
             problem = self.problem(STEP)
             self.rows = contract.step(self.attack, problem, self.rows, reply)
-            self.ages = self.ages + 1
+            self.ages = (self.ages + 1).clamp_max(self.attack.steps)
             if contract.fits(self.rows, problem):
                 self.retire(dead)
             else:
@@ -91,7 +117,7 @@ class Pool:
         """The rows' problem; what does not change from step to step is gathered once."""
         if self.gathered is None:
             self.gathered = self.arena.problem(self.slots, self.restarts)
-        return self.gathered.at(self.ages, phase)
+        return self.gathered.at(self.ages.clamp_max(self.attack.steps - 1), phase)  # an idle row grows no older
 
     def refill(self) -> bool:
         """Fill free slots from the queue; False when nothing is left to do."""
@@ -114,6 +140,7 @@ class Pool:
             self.restarts = torch.cat([self.restarts, fresh[:, 1]])
             self.ages = torch.cat([self.ages, problem.ages])
             self.places = self.slots.cpu().numpy()
+            self.idle = np.concatenate([self.idle, np.zeros(len(newcomers), bool)])
             self.gathered = None
         return bool(len(self.places))
 
@@ -128,29 +155,34 @@ class Pool:
             return self.attack.objective(scores, problem.take(part), Taken(rows, part))
 
         reply = self.oracle.ask(query, objective)
-        np.add.at(self.spent, self.places[owners], np.asarray(self.oracle.spend, np.int64))
+        np.add.at(self.spent, self.places[owners[~self.idle[owners]]], np.asarray(self.oracle.spend, np.int64))
         if query.view is not None:
             return reply, np.zeros(len(self.places), bool)
-        if query.probes is None and owner is None:
-            return reply, self.examine(reply, owners, problem)
-        everything = torch.arange(len(owners), device=reply.owner.device)
-        proposed = take(reply, everything if query.probes is None else everything[~query.probes])
-        return reply, self.examine(proposed, proposed.owner.cpu().numpy(), problem.take(proposed.owner))
+        if query.probes is not None or owner is not None:
+            everything = torch.arange(len(owners), device=reply.owner.device)
+            proposed = take(reply, everything if query.probes is None else everything[~query.probes])
+            owners = proposed.owner.cpu().numpy()
+            problem = problem.take(proposed.owner)
+        else:
+            proposed = reply
+        dead = np.zeros(len(self.places), bool)
+        broke = self.examine(proposed, self.places[owners], ~self.idle[owners], problem)
+        dead[owners[broke]] = True
+        return reply, dead
 
-    def examine(self, reply: Reply, owners: np.ndarray, problem: Problem) -> np.ndarray:
-        """Keep best points and send claims to the verifier; bool per row, True where a claim broke the rules.
+    def examine(self, reply: Reply, slots: np.ndarray, active: np.ndarray, problem: Problem) -> np.ndarray:
+        """Keep best points and send claims to the verifier; bool per point, True where its claim broke the rules.
 
-        reply, owners and problem are those of the points that are proposed.
+        reply, slots and problem are those of the points that are proposed; what is not active is passed over.
         """
         margins = self.margins(problem, reply)
-        slots = self.places[owners]
         inside = problem.contains(reply.points).cpu().numpy()
-        self.arena.keep_best(slots, np.where(inside, margins, np.inf), reply.points)
-        claims = np.flatnonzero(~(margins >= -self.demand[slots]))
-        dead = np.zeros(len(self.places), bool)
+        self.arena.keep_best(slots, np.where(inside & active, margins, np.inf), reply.points)
+        claims = np.flatnonzero(active & ~(margins >= -self.demand[slots]))
+        broke = np.zeros(len(slots), bool)
         for claim in claims[np.argsort(margins[claims], kind="stable")]:
-            dead[owners[claim]] |= self.claim(int(slots[claim]), reply.points[claim], float(margins[claim]))
-        return dead
+            broke[claim] = self.claim(int(slots[claim]), reply.points[claim], float(margins[claim]))
+        return broke
 
     def margins(self, problem: Problem, reply: Reply) -> np.ndarray:
         """Distance to the goal of each point in scores; for labels alone -1 where it is reached and 1 where not."""
@@ -191,38 +223,49 @@ class Pool:
         return ruling
 
     def retire(self, dead: np.ndarray) -> None:
-        """Judge the points of rows at their end, then let go of every row that is done."""
+        """Put rows that are done aside, and let go of them once they are worth the move.
+
+        An idle row costs its share of a step, letting go of it costs gathering all others anew: so a few wait.
+        """
         rows = self.rows
         if rows is None:
             return
         gone = dead | self.solved[self.places] | self.lost[self.places]
         claims = np.zeros(len(gone), bool) if rows.done is None else rows.done.cpu().numpy()
-        ending = ~gone & (claims | (self.ages.cpu().numpy() >= self.attack.steps))
+        ending = ~gone & ~self.idle & (claims | (self.ages.cpu().numpy() >= self.attack.steps))
         if ending.any():
-            self.finish(rows, np.flatnonzero(ending), claims)
-        self.leave(~(gone | ending | self.solved[self.places] | self.lost[self.places]))
+            index = torch.from_numpy(np.flatnonzero(ending)).to(self.slots.device)
+            self.ended.append(Ended(self.slots[index], self.restarts[index], rows.x[index], claims[ending]))
+        self.idle |= gone | ending
+        if self.idle.sum() > len(self.idle) // IDLE:
+            self.leave(~self.idle)
+        if sum(len(part.claims) for part in self.ended) >= self.width // 2:
+            self.judge_ended()
 
-    def finish(self, rows: Rows, ending: np.ndarray, claims: np.ndarray) -> None:
-        """Judge the last points of ending rows: forward only, and whatever breaks the rules is counted."""
-        index = torch.from_numpy(ending).to(self.slots.device)
-        problem = self.problem(STEP).take(index)
-        points = rows.x[index]
+    def judge_ended(self) -> None:
+        """Judge the last points of ended rows: forward only, and whatever breaks the rules is counted."""
+        parts, self.ended = self.ended, []
+        if not parts:
+            return
+        slots = torch.cat([part.slots for part in parts])
+        points = torch.cat([part.points for part in parts])
+        claims = np.concatenate([part.claims for part in parts])
+        problem = self.arena.problem(slots, torch.cat([part.restarts for part in parts]))
+        places = slots.cpu().numpy()
         try:
             reply = self.oracle.ask(Query(points=points, gradient=False), lambda scores, _: problem.margin(scores))
         except TargetUnavailable:
-            self.lost[self.places[ending]] = True
+            self.lost[places] = True
             return
-        np.add.at(self.spent, self.places[ending], np.asarray(self.oracle.spend, np.int64))
-        dead = self.examine(reply, ending, problem)
+        np.add.at(self.spent, places, np.asarray(self.oracle.spend, np.int64))
+        margins = self.margins(problem, reply)
+        judged = ~(margins >= -self.demand[places])
+        dead = self.examine(reply, places, np.ones(len(places), bool), problem)
         inside = problem.contains(points).cpu().numpy()
         still = (points == problem.inputs).flatten(1).all(dim=1).cpu().numpy()
-        margins = self.margins(problem, reply)
-        for place, row in enumerate(ending):
-            judged = not margins[place] >= -self.demand[self.places[row]]
-            if not judged and (claims[row] or still[place] or not inside[place]):
-                dead[row] |= self.claim(int(self.places[row]), points[place], float(margins[place]))
-        honest = self.places[ending[~dead[ending] | still]]
-        self.full[honest] = True
+        for row in np.flatnonzero(~judged & (claims | still | ~inside)):
+            dead[row] |= self.claim(int(places[row]), points[row], float(margins[row]))
+        self.full[places[~dead | still]] = True
 
     def leave(self, stay: np.ndarray) -> None:
         """Keep the rows that stay; the others free their slots."""
@@ -231,17 +274,18 @@ class Pool:
         np.subtract.at(self.pending, self.places[~stay], 1)
         index = torch.from_numpy(np.flatnonzero(stay)).to(self.slots.device)
         self.slots, self.restarts, self.ages = self.slots[index], self.restarts[index], self.ages[index]
-        self.places = self.places[stay]
+        self.places, self.idle = self.places[stay], self.idle[stay]
         self.gathered = None
         if self.rows is not None:
             self.rows = take(self.rows, index) if len(self.places) else None
 
     def hand_in_best(self) -> None:
-        """The target has the last word on each standing sample's best point, also where the twin sees no break."""
+        """The target has the last word on best points that the twin, wrong by `doubt`, could take for none."""
         if self.attack.access is not Access.GRADIENT:
             return  # its every point has been judged by the target already
-        for slot in np.flatnonzero(~self.solved & ~self.lost & np.isfinite(self.arena.margin)):
-            if self.arena.margin[slot] >= -self.demand[slot]:
+        margin = self.arena.margin
+        for slot in np.flatnonzero(~self.solved & ~self.lost & np.isfinite(margin) & (margin <= self.doubt)):
+            if margin[slot] >= -self.demand[slot]:
                 self.judge(int(slot), self.arena.best[slot])
 
     def result(self, seconds: float, error: str | None) -> UnitResult:

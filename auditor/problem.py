@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import torch
@@ -27,6 +28,7 @@ class Problem:
     box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. found,
     slots: the host's table of best points and each row's place in it; read it through `best`. ids, restarts, ages:
     int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness.
+    projected: the last projection, which need not be checked again.
     """
 
     norm: Norm
@@ -45,6 +47,7 @@ class Problem:
     restarts: Tensor
     ages: Tensor
     draws: Draws
+    projected: list[tuple[Tensor, int]] = field(default_factory=list, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +70,10 @@ class Problem:
 
     def at(self, ages: Tensor, phase: int) -> Problem:
         """The same rows at other ages, with the draws of a phase (start, query or step)."""
-        return replace(self, ages=ages, draws=replace(self.draws, ages=ages, phase=phase, _calls=count()))
+        moved = copy(self)  # called at every step: dataclasses.replace would cost as much as the step's arithmetic
+        draws = Draws(self.draws.seed, self.draws.stage, self.ids, self.restarts, ages, phase)
+        moved.__dict__.update(ages=ages, draws=draws)
+        return moved
 
     # the goal
 
@@ -97,7 +103,9 @@ class Problem:
             points = self._shrunk(points)
         if self.grid is not None:
             points = self._snap(points)
-        return points.clamp(self.lower, self.upper)
+        points = points.clamp(self.lower, self.upper)
+        self.projected[:] = [(points, points._version)]
+        return points
 
     def random_point(self) -> Tensor:
         """A point drawn uniformly from the ball, then clipped to the bounds: one draw (two for l2)."""
@@ -120,7 +128,12 @@ class Problem:
 
     def contains(self, points: Tensor) -> Tensor:
         """Which points lie inside, bool `[batch]`, to working precision. The verifier decides, not this."""
-        inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
+        if any(points is known and points._version == version for known, version in self.projected):
+            return torch.ones_like(self.labels, dtype=torch.bool)
+        if torch.equal(points.clamp(self.lower, self.upper), points):  # nearly always, and much cheaper than by row
+            inside = torch.ones_like(self.labels, dtype=torch.bool)
+        else:
+            inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
         if self.norm is Norm.LINF:
             return inside  # the box is the ball
         change = points - self.inputs

@@ -33,7 +33,10 @@ TICK = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Everything a suite is played against. `access` is what the audit grants, which may be less than there is."""
+    """Everything a suite is played against. `access` is what the audit grants, which may be less than there is.
+
+    doubt: margin in scores that the twin may be wrong by; closer best points are handed to the target at a stage's end.
+    """
 
     target: Target
     twin: Twin | None
@@ -46,6 +49,7 @@ class Search:
     seed: int
     journal: Journal
     listen: Listener
+    doubt: float = float("inf")
 
     def play(self, suite: list[Stage], ledger: Ledger) -> list[AttackRow]:
         """Run the stages in order, each on what still stands; the ledger holds the result.
@@ -133,7 +137,7 @@ class Search:
         oracle = self._oracle(stage.attack.access)
         if not isinstance(stage.attack, Attack):
             return play_library(stage.attack, arena, oracle, self.verifier, self.seed)
-        pool = Pool(stage.attack, stage.restarts, self.execution.width, arena, oracle, self.verifier)
+        pool = Pool(stage.attack, stage.restarts, self.execution.width, arena, oracle, self.verifier, self.doubt)
         began = last = time.monotonic()
 
         def tick(done: int, broken: int) -> None:

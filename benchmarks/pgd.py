@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from auditor.access import Access
 from auditor.events import silent
 from auditor.execution import Execution
+from auditor.fidelity import PROBED, agree, doubt
 from auditor.host import Host
 from auditor.journal import Journal
 from auditor.ledger import Ledger
@@ -35,7 +36,14 @@ from auditor.twin import Twin
 from auditor.verify import Verifier
 from benchmarks.shared import Case, add_shared, load
 
-FILES = ("mnist-undefended-logits", "mnist-cnn-a-adv", "cifar-cnn-a-adv", "cifar-sri-resnet-a")
+JPEG = "data/cifar10_jpeg_4000.npz"
+FILES = {
+    "mnist-undefended-logits": None,
+    "mnist-cnn-a-adv": None,
+    "cifar-cnn-a-adv": JPEG,
+    "cifar-sri-resnet-a": JPEG,
+}
+"""Entries of files.toml, and other samples where the entry has too few."""
 STEPS, REL_STEP = 40, 0.1
 
 
@@ -51,7 +59,7 @@ class Net(nn.Module):
         return self.twin.logits(x)
 
 
-def ours(case: Case, twin: Twin, execution: Execution, host: Host, seed: int) -> np.ndarray:
+def ours(case: Case, twin: Twin, execution: Execution, host: Host, seed: int, error: float) -> np.ndarray:
     """A whole PGD stage of a scan, verification included."""
     table = {"name": "pgd", "loss": "ce", "steps": STEPS, "rel_step": REL_STEP}
     stage: Stage = make_stage(table, host.attacks)
@@ -70,6 +78,7 @@ def ours(case: Case, twin: Twin, execution: Execution, host: Host, seed: int) ->
             seed=seed,
             journal=Journal(Path(folder), {}, resume=False),
             listen=silent,
+            doubt=error,
         )
         search.play([stage], ledger)
     return ledger.broken
@@ -148,9 +157,10 @@ def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -
         return torch.cat(parts).detach().numpy()
 
     plain = Execution(device="cpu", threads=threads, width=batch)
-    runs: dict[str, Callable[[int], object]] = {"advaudit": lambda seed: ours(case, twin, plain, host, seed)}
+    error = doubt(agree(case.target, twin, case.samples.inputs[:PROBED], plain))
+    runs: dict[str, Callable[[int], object]] = {"advaudit": lambda seed: ours(case, twin, plain, host, seed, error)}
     runs |= {name: lambda seed, attack=attack: whole(attack) for name, attack in others.items()}  # type: ignore[misc]
-    runs["advaudit bf16"] = lambda seed: ours(case, twin, replace_precision(plain), host, seed)
+    runs["advaudit bf16"] = lambda seed: ours(case, twin, replace_precision(plain), host, seed, error)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     robust: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):
@@ -189,12 +199,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--files", nargs="*", default=FILES)
+    parser.add_argument("--files", nargs="*", default=list(FILES))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     host = Host.load(installed=False)
     for name in arguments.files:
-        case = load(name, arguments.shared, host, limit=arguments.samples, threads=arguments.threads)
+        case = load(
+            name, arguments.shared, host, limit=arguments.samples, threads=arguments.threads, samples=FILES.get(name)
+        )
         compare(case, host, batch=arguments.batch, repeats=arguments.repeats, threads=arguments.threads)
 
 

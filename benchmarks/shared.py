@@ -50,19 +50,19 @@ def options(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load(name: str, shared: Path, host: Host, *, limit: int, threads: int) -> Case:
-    """The entry's target, its first `limit` correctly classified samples, its threat."""
+def load(name: str, shared: Path, host: Host, *, limit: int, threads: int, samples: str | None = None) -> Case:
+    """The entry's target, its first `limit` correctly classified samples (or those of another file), its threat."""
     entry = entries()[name]
     size = tuple(entry["size"]) if entry.get("size") else None
-    samples = host.load_samples(str(shared / entry["samples"]), SamplesOptions(size=size))  # type: ignore[arg-type]
+    loaded = host.load_samples(str(shared / (samples or entry["samples"])), SamplesOptions(size=size))  # type: ignore[arg-type]
     target = host.load_target(
         str(shared / entry["model"]),
         TargetOptions(
             preprocess=Preprocess.preset(entry.get("preprocess", "none")), operators=host.operators, threads=threads
         ),
     )
-    target.fit(samples.inputs.shape[1:])
-    head = samples.take(slice(0, 3 * limit))
+    target.fit(loaded.shape)
+    head = loaded.take(slice(0, 3 * limit))
     correct = (target.labels(head.inputs, batch=1) == head.labels).nonzero()[0][:limit]
     bounds = entry.get("bounds")
     boxes = bool(entry.get("boxes"))
