@@ -45,7 +45,8 @@ class Arena:
         self.weights = None if region.weights is None else floats(region.weights[index])
         goal = -1 if threat.goal.target is None else threat.goal.target
         self.targets = torch.full_like(self.labels, goal)
-        self.epsilon = torch.full((len(index),), 1.0 if threat.boxes else threat.epsilon).to(self.inputs)
+        epsilon = 1.0 if threat.boxes else threat.epsilon
+        self.epsilon = torch.full((len(index),), epsilon, dtype=place.dtype, device=place.device)
         self.margin = np.full(len(index), np.inf)
         self.best = floats(ledger.best[index])
 
