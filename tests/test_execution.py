@@ -14,12 +14,15 @@ def execution(**options: Any) -> Execution:
     return Execution(**({"device": "cpu", "threads": 1} | options))
 
 
-@pytest.mark.parametrize(
-    ("width", "padded"),
-    [(64, {1: 1, 2: 2, 3: 4, 5: 8, 33: 64, 64: 64, 65: 65}), (7, {1: 1, 3: 4, 5: 7, 7: 7}), (1, {1: 1})],
-)
-def test_batches_are_padded_to_a_power_of_two(width: int, padded: dict[int, int]) -> None:
-    assert {rows: execution(width=width).padded(rows) for rows in padded} == padded
+@pytest.mark.parametrize("width", [1, 3, 7, 64, 256])
+def test_batches_are_padded_to_few_widths_and_never_beyond_the_own(width: int) -> None:
+    plan = execution(width=width)
+    widths = [plan.padded(rows) for rows in range(1, width + 1)]
+    assert all(rows <= padded <= width for rows, padded in enumerate(widths, 1))
+    assert widths == sorted(widths)
+    assert [plan.padded(padded) for padded in widths] == widths
+    assert len(set(widths)) <= width // 4 + 1
+    assert plan.padded(width + 1) == width + 1  # wider batches are not its business
 
 
 def test_a_unit_of_work_covers_several_batches() -> None:
