@@ -33,33 +33,47 @@ REASON = 300
 """Characters of the runtime's own words that a message quotes."""
 
 
-def open_session(path: Path, *, name: str, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
-    """A session for a file at the runtime's default optimisation level.
+def open_session(
+    path: Path, *, name: str, device: str = "cpu", threads: int | None = None
+) -> tuple[ort.InferenceSession, str]:
+    """A session for a file at the runtime's default optimisation level, and where it runs, in words.
 
-    device: `cpu` or `cuda`; nothing falls back silently. threads: within an operator, None for one a core. Raises
-    ModelError where the runtime refuses the file (with its reason) or the device is not there.
+    device: `cpu` or `cuda`. onnxruntime falls back to the CPU without a word, so for a GPU it is first forbidden to;
+    a file some of whose nodes have no kernel there (shapes, int8) is then run as it would be deployed, on both, and the
+    words say so. threads: within an operator, None for one a core. Raises ModelError where the runtime refuses the file
+    (with its reason) or the device is not there.
     """
     ort.set_default_logger_severity(QUIET)
+    if device == "cpu":
+        return _open(path, name, _options(threads), [PROVIDERS["cpu"]]), PROVIDERS["cpu"]
+    if PROVIDERS[device] not in ort.get_available_providers():
+        raise ModelError(
+            f"Device {device} needs onnxruntime's {PROVIDERS[device]}, which this installation lacks; "
+            "install onnxruntime-gpu, or use --device cpu."
+        )
+    providers = [(PROVIDERS[device], CUDA)]
+    alone = _options(threads)
+    alone.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session, where = _open(path, name, alone, providers), PROVIDERS[device]
+    except ModelError:
+        session, where = _open(path, name, _options(threads), providers), f"{PROVIDERS[device]}, some nodes on the CPU"
+    if session.get_providers()[0] != PROVIDERS[device]:
+        raise ModelError(
+            f"Device {device} was asked for, but onnxruntime could not start its {PROVIDERS[device]} here; "
+            "`advaudit doctor` says more, --device cpu goes on without it."
+        )
+    return session, where
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads or 0
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if device == "cpu":
-        return _open(path, name, options, [PROVIDERS["cpu"]])
-    if PROVIDERS[device] not in ort.get_available_providers():
-        raise ModelError(
-            f"Device {device} needs onnxruntime's {PROVIDERS[device]}, which this installation lacks; "
-            "install onnxruntime-gpu, or use --device cpu."
-        )
-    session = _open(path, name, options, [(PROVIDERS[device], CUDA)])
-    if session.get_providers()[0] != PROVIDERS[device]:
-        raise ModelError(
-            f"Device {device} was asked for, but onnxruntime could not start its {PROVIDERS[device]} here; "
-            "`advaudit doctor` says more, --device cpu goes on without it."
-        )
-    return session
+    return options
 
 
 def _open(path: Path, name: str, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
@@ -93,12 +107,12 @@ def cast(x: np.ndarray, kind: Any) -> np.ndarray:
     return np.clip(np.rint(x.astype(np.float64)), limits.min, limits.max).astype(kind)
 
 
-def describe(session: ort.InferenceSession, threads: int | None) -> dict[str, str]:
-    """Name, version and everything about the session that may change a verdict, int8 most of all."""
+def describe(where: str, threads: int | None) -> dict[str, str]:
+    """Name, version and everything about a session that may change a verdict, int8 most of all."""
     return {
         "name": "onnxruntime",
         "version": ort.__version__,
-        "provider": ", ".join(session.get_providers()),
+        "provider": where,
         "optimisation": "all",
         "threads": str(threads or "one a core"),
         "tf32": "off",

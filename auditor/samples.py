@@ -178,6 +178,25 @@ class Samples:
         """The same inputs with the model's answers `[n]` for labels: what is audited then is stability."""
         return replace(self, labels=np.asarray(predicted, np.int64), labels_source="predicted")
 
+    def aligned(self, names: tuple[str, ...] | None) -> Samples:
+        """Labels renumbered to the model's own class names: a table may hold only some of them.
+
+        As they are where either side has no names, or they share none. Raises SamplesError where they share some.
+        """
+        own = self.class_names
+        if own is None or names is None or own == names or not set(own) & set(names):
+            return self
+        used = [own[label] for label in np.unique(self.labels) if label != PREDICTED]
+        unknown = [name for name in used if name not in names]
+        if unknown:
+            raise SamplesError(
+                f"{self._name} the class {unknown[0]!r}, the model's are {', '.join(names[:10])}"
+                f"{', …' if len(names) > 10 else ''}; rename it or leave it out."
+            )
+        places = {name: place for place, name in enumerate(names)}
+        renumber = np.array([places.get(name, PREDICTED) for name in own] + [PREDICTED])
+        return replace(self, labels=renumber[self.labels], class_names=names)
+
 
 def chosen(ids: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Which of these ids belong to a random subset of size n, bool. Whether one ranks before another depends on them

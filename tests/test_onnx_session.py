@@ -57,8 +57,9 @@ def test_a_device_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_description_names_what_may_change_a_verdict(tmp_path: Path) -> None:
-    session = open_session(linear(tmp_path / "m.onnx", np.eye(4, dtype=np.float32)), name="m.onnx", threads=1)
-    told = describe(session, 1)
+    session, where = open_session(linear(tmp_path / "m.onnx", np.eye(4, dtype=np.float32)), name="m.onnx", threads=1)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    told = describe(where, 1)
     assert told["version"] == ort.__version__
     assert told["provider"] == "CPUExecutionProvider"
     assert told["threads"] == "1"

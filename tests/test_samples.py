@@ -121,6 +121,20 @@ def test_predicted_labels_take_the_place_of_given_ones() -> None:
     assert found.labels_source == "predicted"
 
 
+def test_labels_follow_the_names_of_the_model() -> None:
+    named = samples(class_names=("ant", "cat", "dog"))
+    found = named.aligned(("dog", "ant", "bee", "cat"))
+    np.testing.assert_array_equal(found.labels, np.array([1, 3, 0])[named.labels])
+    assert found.class_names == ("dog", "ant", "bee", "cat")
+    for unchanged in (None, ("ant", "cat", "dog"), ("0", "1", "2")):
+        assert named.aligned(unchanged) is named
+    assert samples().aligned(("ant",)).class_names is None
+    with pytest.raises(SamplesError, match="'dog'"):
+        named.aligned(("ant", "cat", "cow"))
+    waiting = samples(labels=np.full(6, PREDICTED), labels_source="predicted", class_names=("ant", "cat"))
+    assert (waiting.aligned(("cat", "ant")).labels == PREDICTED).all()
+
+
 def test_bytes_become_fractions_and_nothing_else_changes() -> None:
     np.testing.assert_array_equal(as_inputs("x", np.array([0, 51, 255], np.uint8)), np.array([0, 0.2, 1], np.float32))
     np.testing.assert_array_equal(as_inputs("x", np.array([0, 51, 255])), np.array([0, 51, 255], np.float32))

@@ -47,12 +47,14 @@ class OnnxTarget(Target):
         self.preprocess = options.preprocess
         self._copy = PrivateCopy(path)
         self._adopt(self._try_out(()))
-        self._session = open_session(self._copy.path, name=self.name, device=options.device, threads=options.threads)
+        self._session, where = open_session(
+            self._copy.path, name=self.name, device=options.device, threads=options.threads
+        )
         self._run_options = ort.RunOptions()
         self._run_options.log_severity_level = QUIET
         self._watch = Watch(options.timeout, partial(setattr, self._run_options, "terminate", True))
         self.sha256 = self._copy.sha256
-        self.runtime = describe(self._session, options.threads) | self._facts.origin
+        self.runtime = describe(where, options.threads) | self._facts.origin
 
     def fit(self, sample_shape: Shape) -> None:
         """Settle how samples of this shape reach the file; one that leaves its shape open is tried out again."""

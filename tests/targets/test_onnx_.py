@@ -14,6 +14,7 @@ from auditor.plugins.targets.onnx_ import OnnxTarget, load_target, possible_shap
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import endless_loop, huge_constant, linear, make, slow_where, value, write
 
+from auditor import onnx_probe
 from auditor.access import Access, OutputKind
 from auditor.errors import ModelError, SamplesError, TargetUnavailable, UnsupportedOperator
 from auditor.preprocess import Preprocess
@@ -286,6 +287,20 @@ def test_an_input_that_takes_for_ever_is_stopped_and_the_next_is_answered(tmp_pa
         target.scores(slow)
     fast = np.array([[0, 1, 2, 3]], np.float32)
     np.testing.assert_array_equal(target.scores(fast), fast)
+
+
+def test_a_slow_model_is_tried_out_in_haste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    run = onnx_probe._Trial.run
+
+    def counted(trial: Any, x: np.ndarray) -> dict[str, Any]:
+        runs.append(len(x))
+        return run(trial, x)
+
+    monkeypatch.setattr(onnx_probe, "HASTE", float("inf"))
+    monkeypatch.setattr(onnx_probe._Trial, "run", counted)
+    assert loaded(linear(tmp_path / "m.onnx", W)).output is OutputKind.LOGITS
+    assert runs == [1, 1, 2]
 
 
 def two_inputs() -> onnx.ModelProto:
