@@ -104,11 +104,12 @@ def _lead(record: Record, turned: dict[int, Counter[int]]) -> str:
         return no_weakest(record)
     names = _names(record)
     name, into = (shorten(class_name(k, names)) for k in (row.label, row.turns_into))
+    name = f"Class {name}" if name.isdecimal() else name
     robust = percent(row.robust_accuracy, row.n, bound=True)
     within = f"95{THIN}% interval {interval(row.interval, whole=True)}"
     own = _share(turned.get(row.label, Counter()), row.turns_into)
     return (
-        f"{f'Class {name}' if name.isdecimal() else name} is the weakest: at most {robust} of its {count(row.n)} samples are "
+        f"{name} is the weakest: at most {robust} of its {count(row.n)} samples are "
         f"robust ({within}). Its adversarial examples most often become {into} ({own})."
     )
 
