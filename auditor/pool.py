@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,20 +80,29 @@ class Pool:
         self.ended: list[Ended] = []
 
     def run(self, tick: Tick) -> UnitResult:
-        """Play the attack until every row is done. An attack that raises ends here, with what it found so far."""
+        """Play the attack until every row is done. An attack that raises ends here, with what it found so far.
+
+        What `tick` raises is not the attack's doing and passes through.
+        """
         began = time.perf_counter()
         error = None
-        try:
-            self.play(tick)
-        except AdvauditError as failure:
-            error = str(failure)
-        except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
-            error = f"{type(failure).__name__}: {failure}"
+        steps = self.play()
+        while error is None:
+            try:
+                next(steps)
+            except StopIteration:
+                break
+            except AdvauditError as failure:
+                error = str(failure)
+            except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
+                error = f"{type(failure).__name__}: {failure}"
+            else:
+                tick(int((self.solved | (self.pending == 0)).sum()), int(self.solved.sum()))
         self.judge_ended()
         self.hand_in_best()
         return self.result(time.perf_counter() - began, error)
 
-    def play(self, tick: Tick) -> None:
+    def play(self) -> Iterator[None]:
         """The loop: query, judge, step, let go."""
         while self.refill() and self.rows is not None:
             query, owners = contract.query(self.attack, self.problem(QUERY), self.rows)
@@ -111,7 +120,7 @@ class Pool:
             else:
                 self.rejected[Reason.SHAPE] += len(self.places)
                 self.leave(np.zeros(len(self.places), bool))
-            tick(int((self.solved | (self.pending == 0)).sum()), int(self.solved.sum()))
+            yield
 
     def problem(self, phase: int) -> Problem:
         """The rows' problem; what does not change from step to step is gathered once."""
