@@ -55,7 +55,15 @@ class Walk(Attack):
 
 
 def play(
-    bench: Bench, attack: Attack, tmp_path: Path, *, restarts: int = 1, width: int = 64, precision: str = "float64"
+    bench: Bench,
+    attack: Attack,
+    tmp_path: Path,
+    *,
+    restarts: int = 1,
+    width: int = 64,
+    precision: str = "float64",
+    doubt: float = np.inf,
+    tick: Callable[[int, int], None] = lambda done, broken: None,
 ) -> UnitResult:
     """One unit of work on all samples of the bench."""
     execution = replace_execution(bench, width, precision)
@@ -69,7 +77,7 @@ def play(
         oracle: Any = TwinOracle(search.twin, execution)
     else:
         oracle = TargetOracle(bench.target, execution, attack.access)
-    return Pool(attack, restarts, width, arena, oracle, search.verifier).run(lambda done, broken: None)
+    return Pool(attack, restarts, width, arena, oracle, search.verifier, doubt).run(tick)
 
 
 def replace_execution(bench: Bench, width: int, precision: str) -> Any:
@@ -193,9 +201,14 @@ def test_the_target_has_the_last_word_also_where_the_twin_sees_no_break(tmp_path
     bench.target.bias = np.array([0.45, -0.45], np.float32)  # type: ignore[attr-defined]
     twin = line().target.twin()
     bench.target.twin = lambda: twin  # type: ignore[method-assign]
-    found = play(bench, Walk(steps=2, move=to(0.95, 0.0)), tmp_path)  # twin: margin 0.05, target: -0.05
+    walk = Walk(steps=2, move=to(0.95, 0.0))  # on the twin a margin of 0.05, on the target of -0.05
+    found = play(bench, walk, tmp_path)
     assert found.broken.tolist() == [True]
     assert found.adversarial[0, 0] == np.float32(0.95)
+    assert play(bench, walk, tmp_path, doubt=0.06).broken.all()
+    sure = play(bench, walk, tmp_path, doubt=0.04)  # the twin is known to be better than that
+    assert not sure.broken.any()
+    assert sure.spent[0].tolist() == [3, 2, 0]
 
 
 class Stubborn(LinearTarget):
@@ -373,6 +386,24 @@ def test_leaving_by_any_door_ends_the_stage_and_not_the_audit(tmp_path: Path, fa
     found = play(line(), Walk(begin=leave), tmp_path)
     assert str(failure) in str(found.error)
     assert found.spent.tolist() == [[0, 0, 0]]
+
+
+def test_what_a_listener_raises_is_not_the_attack_s_error(tmp_path: Path) -> None:
+    def closed(done: int, broken: int) -> None:
+        raise BrokenPipeError("the pipe is closed")
+
+    with pytest.raises(BrokenPipeError):
+        play(line(), Walk(steps=3), tmp_path, tick=closed)
+
+
+def test_ticks_count_up_to_all_samples(tmp_path: Path) -> None:
+    def drift(problem: Problem, x: Tensor) -> Tensor:
+        return x + torch.where(problem.ids % 2 == 0, 0.6, 0.0)[:, None]
+
+    ticks: list[tuple[int, int]] = []
+    play(line(8), Walk(steps=9, move=drift), tmp_path, width=3, tick=lambda *seen: ticks.append(seen))
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == (8, 4)
 
 
 def test_an_interruption_is_not_swallowed(tmp_path: Path) -> None:
