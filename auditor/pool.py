@@ -24,8 +24,8 @@ from auditor.verify import Reason, Ruling, Verifier
 QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start
 IDLE = 16
 """One row in so many may idle before the others are gathered anew."""
-Tick = Callable[[int, int], None]
-"""Called with (samples finished, broken) of this unit as it goes on."""
+Tick = Callable[[float, int], None]
+"""Called with (samples finished, in parts too; broken) of this unit as it goes on."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Pool:
         self.width = width
         k = len(arena.index)
         self.queue = deque((slot, restart) for restart in range(restarts) for slot in range(k))
+        self.restarts_each = restarts
         self.pending = np.full(k, restarts)
         self.solved = np.zeros(k, bool)
         self.lost = np.zeros(k, bool)
@@ -97,7 +98,7 @@ class Pool:
             except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
                 error = f"{type(failure).__name__}: {failure}"
             else:
-                tick(int((self.solved | (self.pending == 0)).sum()), int(self.solved.sum()))
+                tick(self.progress(), int(self.solved.sum()))
         self.judge_ended()
         self.hand_in_best()
         return self.result(time.perf_counter() - began, error)
@@ -121,6 +122,12 @@ class Pool:
                 self.rejected[Reason.SHAPE] += len(self.places)
                 self.leave(np.zeros(len(self.places), bool))
             yield
+
+    def progress(self) -> float:
+        """How much of the unit is done, in samples: solved ones count whole, others by the steps of their rows."""
+        left = np.where(self.solved | self.lost, 0, self.pending).astype(np.float64)
+        under_way = (self.ages.cpu().numpy() / self.attack.steps)[~self.solved[self.places]].sum()
+        return float(len(left) - (left.sum() - under_way) / self.restarts_each)
 
     def problem(self, phase: int) -> Problem:
         """The rows' problem; what does not change from step to step is gathered once."""

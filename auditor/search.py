@@ -140,7 +140,7 @@ class Search:
         pool = Pool(stage.attack, stage.restarts, self.execution.width, arena, oracle, self.verifier, self.doubt)
         began = last = time.monotonic()
 
-        def tick(done: int, broken: int) -> None:
+        def tick(done: float, broken: int) -> None:
             nonlocal last
             now = time.monotonic()
             if now - last < TICK:
@@ -149,7 +149,7 @@ class Search:
             self.listen(
                 Progress(
                     name=stage.title,
-                    done=offset + done,
+                    done=offset + round(done),
                     entrants=total,
                     broken=broken,
                     robust_accuracy=ledger.robust_accuracy - broken / max(len(ledger.correct), 1),
