@@ -167,7 +167,7 @@ def _facts(record: Record, outcomes: dict[int, Outcome], evidence: dict[str, np.
         "id": str(int(evidence["id"][row])),
         "source": shorten(class_name(int(evidence["label"][row]), names)),
         "into": shorten(class_name(int(evidence["adversarial_label"][row]), names)),
-        "attack": (outcome.attack if outcome else None) or "not recorded",
+        "attack": shorten((outcome.attack if outcome else None) or "not recorded"),
         "distance": amount(outcome.distance) if outcome else MISSING,
         "change": amount(float(change)),
     }

@@ -171,7 +171,7 @@ def _figure(name: str, value: str, note: str, otherwise: str) -> Figure:
 
 def _trust(record: Record) -> Figure:
     raised = [f.title for f in record.findings if f.status is FindingStatus.RAISED and f.severity is not Severity.INFO]
-    note = "; ".join(raised) + "." if raised else words.TRUST.get(record.trust, "")
+    note = "; ".join(raised) + "." if raised and record.trust == "doubtful" else words.TRUST.get(record.trust, "")
     return Figure(name="Trust in the number", value=record.trust, note=note, kind=record.trust)
 
 
@@ -201,4 +201,4 @@ def _chart(record: Record) -> Markup:
     label = "Samples by status: " + ", ".join(part.title for part in parts if part.share)
     if robust is not None:
         label += f". Robust accuracy {at_most(robust, n)}, 95{THIN}% interval {interval(span)}"
-    return svg.bracket(parts, robust, span, real(m.clean_accuracy), n, label)
+    return svg.bracket(parts, robust, span, real(m.certified_accuracy), real(m.clean_accuracy), n, label)

@@ -33,6 +33,8 @@ SIGNS = {
     "open": "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.7.4-1.1.8-1.1 1.6M8 12.3v.2",
     "none": "M4 8h8",
 }
+APART = 0.4
+"""Share of the width under which two labels on one line could meet on a phone."""
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -64,11 +66,13 @@ def bracket(
     parts: Iterable[Part],
     robust: float | None,
     span: Sequence[float] | None,
+    certified: float | None,
     clean_: float | None,
     n: int,
     label: str,
 ) -> Markup:
-    """The whole result on one scale from 0 to 100 %: statuses as a bar, the bound above it, clean accuracy below."""
+    """The whole result on one scale from 0 to 100 %: statuses as a bar, the upper bound with its interval above it,
+    certified and clean accuracy below."""
     marks, at = [], 0.0
     for part in parts:
         if part.share > 0:
@@ -79,6 +83,11 @@ def bracket(
     if robust is not None:
         text = f"robust {at_most(robust, n)}"
         marks += [_tick(robust, 20, 70, text), _text(robust, 13, text, ink="strong")]
+    if certified is not None:
+        text = f"certified ≥ {percent(certified, n)}"
+        marks.append(_tick(certified, 34, 76, text))
+        if clean_ is None or clean_ - certified > APART:
+            marks.append(_text(certified, 90, text))
     if clean_ is not None:
         text = f"clean {percent(clean_, n)}"
         marks += [_tick(clean_, 34, 76, text), _text(clean_, 90, text)]

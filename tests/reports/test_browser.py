@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from auditor.reports.html import render
@@ -135,7 +136,19 @@ def browser() -> Iterator[Browser]:
 def page(entry: Make, tmp_path: Path) -> Path:
     """A page with everything in it: pictures, a curve, long and foreign names."""
     names = ["cat", "x" * 300, "<script>document.title = 'ran'</script> שלום"]
-    made = entry(n=450, names=names, curve=[CurvePoint(epsilon=e, robust_accuracy=1 - 5 * e) for e in (0.0, 0.1, 0.2)])
+    curve = [CurvePoint(epsilon=e, robust_accuracy=1 - 5 * e) for e in (0.0, 0.1, 0.2)]
+    long = "y" * 300
+    made = entry(n=450, names=names, curve=curve, environment={long: long}, command=long, plan_digest=long)
+    record = made.record
+    record = msgspec.structs.replace(
+        record,
+        summary=f"Robust accuracy ≤ {long}",
+        model=msgspec.structs.replace(record.model, name=long, path=long),
+        attacks=[msgspec.structs.replace(row, name=long, reason=long) for row in record.attacks],
+        findings=[msgspec.structs.replace(row, title=long, explanation=long, id=long) for row in record.findings],
+        outcomes=[msgspec.structs.replace(o, attack=long) if o.attack else o for o in record.outcomes],
+    )
+    made = Entry(record, made.folder)
     path = tmp_path / "report.html"
     path.write_text(render([made, entry(n=30)]), encoding="utf-8")
     return path

@@ -13,13 +13,14 @@ def test_a_bar_s_lengths_are_the_shares() -> None:
     parts = [
         svg.Part(kind=k, share=s, title=f"{k} {s}") for k, s in [("withstood", 0.4), ("broken", 0.5), ("error", 0.0)]
     ]
-    root = ElementTree.fromstring(svg.bracket(parts, 0.4, (0.35, 0.45), 0.9, 500, "label"))
+    root = ElementTree.fromstring(svg.bracket(parts, 0.4, (0.35, 0.45), 0.2, 0.9, 500, "label"))
     rects = [(r.get("class"), r.get("x"), r.get("width")) for r in root.iter("rect")]
     assert rects == [("withstood", "0.000%", "40.000%"), ("broken", "40.000%", "50.000%")]
     lines = [(line.get("class"), line.get("x1"), line.get("x2")) for line in root.iter("line")]
     assert ("whisker", "35.000%", "45.000%") in lines
     assert ("tick", "40.000%", "40.000%") in lines
     assert ("tick", "90.000%", "90.000%") in lines
+    assert ("tick", "20.000%", "20.000%") in lines
     assert root.get("aria-label") == "label"
 
 
@@ -54,3 +55,10 @@ def test_a_name_stays_a_title(name: str) -> None:
     assert set(root.keys()) == {"class", "width", "height", "role", "aria-label", "overflow"}
     assert {m.tag for m in root.iter()} == {"svg", "rect", "title"}
     assert not re.search("[\x00\u202e]", chart)
+
+
+def test_labels_that_would_meet_are_not_both_written() -> None:
+    near = ElementTree.fromstring(svg.bracket([], 0.9, None, 0.8, 0.95, 500, "label"))
+    far = ElementTree.fromstring(svg.bracket([], 0.9, None, 0.1, 0.95, 500, "label"))
+    assert not [t for t in near.iter("text") if "certified" in (t.text or "")]
+    assert [t.text for t in far.iter("text") if "certified" in (t.text or "")] == ["certified ≥ 10.0\u202f%"]
