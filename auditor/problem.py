@@ -62,7 +62,7 @@ class Problem:
         parts = {name: getattr(self, name)[rows] for name in PER_ROW}
         weights = None if self.weights is None else self.weights[rows]
         draws = replace(self.draws, ids=parts["ids"], restarts=parts["restarts"], ages=parts["ages"], _calls=count())
-        return replace(self, **parts, weights=weights, draws=draws)
+        return replace(self, **parts, weights=weights, draws=draws, projected=[])
 
     def wide(self, values: Tensor) -> Tensor:
         """`[batch]` as `[batch, 1, …, 1]`, so that it broadcasts over inputs."""
@@ -104,7 +104,8 @@ class Problem:
         if self.grid is not None:
             points = self._snap(points)
         points = points.clamp(self.lower, self.upper)
-        self.projected[:] = [(points, points._version)]
+        if self.norm in (Norm.LINF, Norm.L2):  # the balls of the others are wider than the box it has been brought to
+            self.projected[:] = [(points, points._version)]
         return points
 
     def random_point(self) -> Tensor:
@@ -128,7 +129,8 @@ class Problem:
 
     def contains(self, points: Tensor) -> Tensor:
         """Which points lie inside, bool `[batch]`, to working precision. The verifier decides, not this."""
-        if any(points is known and points._version == version for known, version in self.projected):
+        known = any(points is one and points._version == version for one, version in self.projected)
+        if known and bool(points.sum().isfinite()):  # what is no number stays none when it is projected
             return torch.ones_like(self.labels, dtype=torch.bool)
         if torch.equal(points.clamp(self.lower, self.upper), points):  # nearly always, and much cheaper than by row
             inside = torch.ones_like(self.labels, dtype=torch.bool)
