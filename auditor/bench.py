@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from auditor.access import Access, OutputKind
+from auditor.arena import Arena, Place
 from auditor.attack import AnyAttack
 from auditor.events import silent
 from auditor.execution import Execution
 from auditor.journal import Journal
 from auditor.ledger import Ledger
 from auditor.preprocess import Preprocess
+from auditor.problem import Problem
 from auditor.record import AttackRow
 from auditor.samples import Samples
 from auditor.search import Search
@@ -137,6 +139,14 @@ class Bench:
             ledger = Ledger.of(self.samples, correct)
             rows = search.play(suite, ledger)
         return ledger, rows
+
+    def problem(self) -> Problem:
+        """The problem of all samples, one row each at age 0, for feeding an attack replies by hand."""
+        place = Place(seed=self.seed, stage=0, device="cpu", dtype=torch.float32, classes=self.target.classes)
+        ledger = Ledger.of(self.samples, np.ones(len(self.samples), bool))
+        index = np.arange(len(self.samples))
+        arena = Arena(place, self.samples, self.threat, self.threat.region(self.samples), ledger, index)
+        return arena.problem(torch.from_numpy(index), torch.zeros(len(index), dtype=torch.int64))
 
     def search(self, folder: Path) -> Search:
         """The search that a scan would make of this bench, with its journal in a folder."""

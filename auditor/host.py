@@ -100,7 +100,7 @@ class Host:
             if not folder.is_dir():
                 raise PluginError(f"--plugins-dir takes a directory of .py files, {folder} is none.")
             for path in sorted(folder.glob("*.py")):
-                host._admit(path.stem, "local", lambda path=path: _import_file(path))  # type: ignore[misc]
+                host._admit(path.stem, "local", lambda path=path: import_file(path))  # type: ignore[misc]
         for plugin in extra:
             host._admit(getattr(plugin, "__name__", repr(plugin)), "given", lambda plugin=plugin: plugin)  # type: ignore[misc]
         return host
@@ -208,14 +208,19 @@ def _modules(package: str) -> list[str]:
     return [f"{package}.{stem}" for stem in sorted(stems)]
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """The module in a .py file, under a name of its own. Raises whatever its code raises."""
     name = f"advaudit_local_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} can't be imported.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # where dataclasses look for the names in annotations
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
