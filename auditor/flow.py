@@ -27,7 +27,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     found it inside the threat model and the target misclassifies it. Raises AdvauditError where the scan can't be run;
     what had been finished then stays in the journal, and `job.resume` goes on from it.
     """
-    target, samples, region = load(job, host)
+    target, samples, region = load(job)
     observation = observe(target, samples)
     correct = check_accuracy(job, target, samples, observation)
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from auditor.access import Access
 from auditor.execution import Execution
 from auditor.gate import Rule
-from auditor.samples import Samples, SamplesOptions
+from auditor.samples import Samples
 from auditor.suite import Stage
-from auditor.target import Target, TargetOptions
+from auditor.target import Target
 from auditor.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -26,20 +26,22 @@ if TYPE_CHECKING:
 class Job:
     """One model, one set of samples, one threat.
 
-    model, data: references that plugins load. suite: the stages. access: the most that attacks may use. labels:
-    `given` or `predicted`. limit: a seeded subset of the samples. certify: whether certifiers run. go_on: scan even
+    model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
+    output that was asked for. suite: the stages. access: the most that attacks may use. labels: `given` or `predicted`.
+    limit: a seeded subset of the samples. certify: whether certifiers run. go_on: scan even
     where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one
     that is there. command: how to repeat it.
     """
 
     model: str
     data: str
-    target: TargetOptions
-    samples: SamplesOptions
+    target: Target
+    samples: Samples
     threat: ThreatModel
     suite: list[Stage]
     execution: Execution
     out: Path
+    output: str | None = None
     seed: int = 0
     access: Access = Access.GRADIENT
     labels: str = "given"
@@ -59,7 +61,7 @@ class Job:
             "model": {
                 "sha256": target.sha256,
                 "preprocess": preprocess_table(target),
-                "output": self.target.output,
+                "output": self.output,
                 "defenses": [defense.table() for defense in self.defenses],
             },
             "samples": {"digest": samples.digest, "n": len(samples), "labels": self.labels},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ def play_library(attack: LibraryAttack, arena: Arena, oracle: Oracle, verifier: 
     error, candidates = None, np.zeros((0, *shape), np.float32)
     rejected: Counter[str] = Counter()
     try:
-        returned = attack.run_on(model, arena.inputs.clone(), arena.labels.clone(), arena.threat, seed)
+        returned = attack.run_on(model, arena.inputs.clone(), arena.labels.clone(), deepcopy(arena.threat), seed)
         candidates = _array(returned)
     except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
         error = f"{type(failure).__name__}: {failure}"

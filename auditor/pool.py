@@ -201,13 +201,16 @@ class Pool:
         return broke
 
     def margins(self, problem: Problem, reply: Reply) -> np.ndarray:
-        """Distance to the goal of each point in scores; for labels alone -1 where it is reached and 1 where not."""
+        """Distance to the goal of each point in scores.
+
+        Labels alone have none: NaN where the goal is reached, which is a claim but no best point, infinite where not.
+        """
         if reply.scores is not None:
             values: np.ndarray = problem.margin(reply.scores).double().cpu().numpy()
             return values
         goal = problem.targets
         reached = torch.where(goal >= 0, reply.labels == goal, reply.labels != problem.labels)
-        return np.where(reached.cpu().numpy(), -1.0, 1.0)
+        return np.where(reached.cpu().numpy(), np.nan, np.inf)
 
     def claim(self, slot: int, point: Tensor, margin: float) -> bool:
         """Have the verifier judge a point; True where it breaks the threat model, so that its row has to leave."""
@@ -217,11 +220,11 @@ class Pool:
         if ruling is None or ruling.broken:
             return False
         self.rejected[str(ruling.reason)] += 1
-        if ruling.reason is Reason.NOT_MISCLASSIFIED:
-            # twin and target disagree here: the next claim has to be clearer
-            self.demand[slot] = max(2 * abs(margin), self.demand[slot]) if np.isfinite(margin) else self.demand[slot]
-            return False
-        return True
+        if ruling.reason not in (Reason.NOT_MISCLASSIFIED, Reason.UNCHANGED):
+            return True
+        if np.isfinite(margin):  # twin and target disagree here: the next claim has to be clearer
+            self.demand[slot] = max(-2 * margin, self.demand[slot])
+        return False
 
     def judge(self, slot: int, point: Tensor) -> Ruling | None:
         """The verifier's ruling on a point, entered if it is a break; None where the target was lost."""

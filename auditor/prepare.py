@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from auditor.access import Access
 from auditor.attack import Attack
+from auditor.defense import Defense
 from auditor.errors import SamplesError, UnsupportedOperator, UsageError
 from auditor.events import Listener, Notice
 from auditor.execution import Execution
@@ -19,9 +21,9 @@ from auditor.ledger import Ledger
 from auditor.metrics import wilson
 from auditor.observe import Observation, near_chance
 from auditor.record import Fidelity
-from auditor.samples import Samples
+from auditor.samples import Samples, SamplesOptions
 from auditor.search import Search
-from auditor.target import Target, check_classes
+from auditor.target import Target, TargetOptions, check_classes
 from auditor.threat import Region
 from auditor.twin import Twin
 
@@ -29,14 +31,31 @@ LONG = 600.0
 """Seconds from which a scan says first how long it may take."""
 
 
-def load(job: Job, host: Host) -> tuple[Target, Samples, Region]:
-    """Target, samples and region, each checked against the others. Raises ModelError, SamplesError or UsageError."""
+def open_parts(
+    model: str, data: str, target: TargetOptions, samples: SamplesOptions, defenses: list[Defense], host: Host
+) -> tuple[Target, Samples]:
+    """Load target and samples, each as the other needs it. Raises ModelError or SamplesError.
+
+    Pictures without a stated size are brought to the one that the file takes; labels that the data numbers by name are
+    renumbered to the file's own classes where it knows their names.
+    """
+    opened = host.load_target(model, target)
+    if opened.picture is not None:
+        height, width, channels = opened.picture
+        samples = replace(samples, size=samples.size or (height, width), channels=samples.channels or channels)
+    loaded = host.load_samples(data, samples)
+    if opened.class_names is not None:
+        loaded = loaded.aligned(opened.class_names)
+    for defense in defenses:
+        opened = defense.wrap_target(opened)
+    opened.fit(loaded.shape)
+    return opened, loaded
+
+
+def load(job: Job) -> tuple[Target, Samples, Region]:
+    """The job's target, the samples it attacks, and the region around them. Raises SamplesError or UsageError."""
     torch.set_num_threads(job.execution.threads)
-    samples = host.load_samples(job.data, job.samples)
-    target = host.load_target(job.model, job.target)
-    for defense in job.defenses:
-        target = defense.wrap_target(target)
-    target.fit(samples.inputs.shape[1:])
+    target, samples = job.target, job.samples
     if job.limit is not None:
         samples = samples.limit(job.limit, job.seed)
     if job.labels == "predicted":

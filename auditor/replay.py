@@ -90,6 +90,7 @@ def _target(record: Record, host: Host, model: str, trust: bool) -> Target:
         device=record.execution["device"],
         trust=trust,
         operators=host.operators,
+        threads=record.execution["threads"],
     )
     target = host.load_target(model, options)
     for defense in record.plan["model"]["defenses"]:

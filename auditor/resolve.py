@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from auditor.execution import Execution
 from auditor.gate import Rule
 from auditor.host import Host
 from auditor.job import Job, slug
+from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.samples import SamplesOptions
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
@@ -49,51 +49,52 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     rules = list(config.gate)
     if options["fail_under"] is not None:
         rules.append(Rule(metric="robust_accuracy", at_least=options["fail_under"]))
-    samples = SamplesOptions(
-        size=_size(config.samples.size),
-        classes=tuple(config.samples.classes) if config.samples.classes else None,
-        labels=options["labels"] or config.samples.labels,
+    classes = tuple(config.samples.classes) if config.samples.classes else None
+    labels = _labels(options["labels"] or config.samples.labels)
+    wanted = TargetOptions(
+        preprocess=preprocess(config, options["preprocess"], folder),
+        output=config.model.output,
+        device=execution.device,
+        trust=options["trust_model"],
+        operators=host.operators,
+        threads=execution.threads,
+        classes=len(classes) if classes else None,
+        timeout=config.run.timeout,
+        memory=config.run.memory,
     )
+    defenses = [make_defense(table, host) for table in config.defense]
+    stages = suite(config, options, host)
+    samples = SamplesOptions(size=_size(config.samples.size), classes=classes, labels=labels)
+    target, loaded = open_parts(model, data, wanted, samples, defenses, host)
+    models = threats(config, options, folder, pixels=loaded.pixels, boxes=loaded.lower is not None)
     base = Job(
         model=model,
         data=data,
-        target=TargetOptions(
-            preprocess=preprocess(config, options["preprocess"], folder),
-            output=config.model.output,
-            device=execution.device,
-            trust=options["trust_model"],
-            operators=host.operators,
-            threads=execution.threads,
-            timeout=config.run.timeout,
-            memory=config.run.memory,
-        ),
-        samples=samples,
-        threat=ThreatModel(),
-        suite=suite(config, options, host),
+        target=target,
+        samples=loaded,
+        threat=models[0],
+        suite=stages,
         execution=execution,
         out=out,
+        output=config.model.output,
         seed=config.search.seed if options["seed"] is None else options["seed"],
         access=_access(options["access"] or config.search.access),
-        labels=_labels(options["labels"] or config.samples.labels),
+        labels=labels,
         limit=options["limit"] or config.samples.limit,
         certify=config.search.certify if options["certify"] is None else options["certify"],
         go_on=options["go_on"],
         resume=options["resume"],
         overwrite=options["overwrite"],
-        defenses=[make_defense(table, host) for table in config.defense],
+        defenses=defenses,
         rules=rules,
         command=shlex.join(["advaudit", *sys.argv[1:]]),
     )
-    loaded = host.load_samples(data, samples)
-    models = threats(config, options, folder, pixels=loaded.pixels, boxes=loaded.lower is not None)
     if len(models) == 1:
-        return [replace(base, threat=models[0])], out
+        return [base], out
     return [base.for_threat(threat, out / f"{i}-{slug(threat.title)}") for i, threat in enumerate(models, 1)], out
 
 
-def threats(
-    config: Config, options: dict[str, Any], folder: Path, *, pixels: bool, boxes: bool
-) -> list[ThreatModel]:
+def threats(config: Config, options: dict[str, Any], folder: Path, *, pixels: bool, boxes: bool) -> list[ThreatModel]:
     """The threat models: those of audit.toml, or the one that the options name. Raises UsageError.
 
     pixels: the samples are pictures, so their bounds are 0 and 1. boxes: the samples bring their own.

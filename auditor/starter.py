@@ -11,6 +11,7 @@ from auditor.conventions import Convention, find_conventions, suggest_permutatio
 from auditor.errors import SamplesError, UsageError
 from auditor.host import Host
 from auditor.journal import write_whole
+from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.samples import Samples, SamplesOptions
 from auditor.target import Target, TargetOptions, check_classes
@@ -37,11 +38,15 @@ def start(
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; give --overwrite to replace it, or --out for another name.")
     host = Host.load(folder=plugins_dir)
-    target = host.load_target(model, TargetOptions(trust=trust, operators=host.operators))
-    yield f"{target.name}: input {list(target.shape)}, {target.classes} classes, {target.output}."
+    options = TargetOptions(trust=trust, operators=host.operators)
     samples, found = None, list[Convention]()
-    if data is not None:
-        samples = _samples(host, data, target)
+    if data is None:
+        target = host.load_target(model, options)
+    else:
+        target, samples = open_parts(model, data, options, SamplesOptions(), [], host)
+    yield f"{target.name}: input {list(target.shape)}, {target.classes} classes, {target.output}."
+    if samples is not None:
+        check_classes(samples.labels, target.classes)
         found = find_conventions(target, samples)
         if not found:
             raise SamplesError(
@@ -62,16 +67,6 @@ def start(
     yield f"Wrote {path}. Next: advaudit scan {model}" + (
         "" if samples and samples.lower is not None else " --epsilon …"
     )
-
-
-def _samples(host: Host, data: str, target: Target) -> Samples:
-    size = target.shape[-2:] if len(target.shape) == 3 and Path(data).is_dir() else None
-    if size is not None and target.shape[-1] in (1, 3):
-        size = target.shape[:2]
-    channels = next((c for c in (target.shape[:1] + target.shape[-1:]) if c in (1, 3)), None) if size else None
-    samples = host.load_samples(data, SamplesOptions(size=size, channels=channels))  # type: ignore[arg-type]
-    check_classes(samples.labels, target.classes)
-    return samples
 
 
 def plan(

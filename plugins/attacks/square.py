@@ -91,8 +91,8 @@ class Square(Attack):
     def area(self, ages: Tensor) -> Tensor:
         """Share of the input that a window covers at each age."""
         scaled = ages * 10_000 / max(self.steps, 1)
-        halvings = sum((scaled > at).to(torch.float64) for at in HALVINGS)
-        return self.share / 2.0**halvings
+        halvings = (scaled[:, None] > torch.tensor(HALVINGS, device=ages.device)).sum(dim=1)
+        return self.share * 0.5 ** halvings.to(torch.float64)
 
 
 def _axes(shape: torch.Size) -> tuple[int, int, int, bool]:
