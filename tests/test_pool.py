@@ -235,6 +235,55 @@ def test_after_a_failed_confirmation_the_next_claim_has_to_be_twice_as_clear(tmp
     assert found.full.all()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Labels(Walk):
+    """The same with labels alone."""
+
+    access: ClassVar[Access] = Access.DECISION
+
+
+class Undecided(LinearTarget):
+    """Alone another label than in company, but for values from 3 on; clean inputs are what they are."""
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        fooled = (x[:, 0] >= 3) | ((x[:, 0] > 0) & (len(x) > 1))
+        return np.stack([~fooled, fooled], axis=1).astype(np.float32)
+
+
+def test_labels_alone_can_not_be_clearer_so_every_claim_is_judged(tmp_path: Path) -> None:
+    made = line(2)
+    assert isinstance(made.target, LinearTarget)
+    made = replace(made, target=Undecided(made.target.weight, made.target.bias))
+    found = play(made, Labels(steps=4, move=to(1.5, 2.0, 3.0, 3.5)), tmp_path)
+    assert found.broken.all()
+    assert found.rejected == {"not misclassified": 4}
+    assert not np.isfinite(found.margin).any()
+
+
+def test_a_clean_input_that_the_twin_alone_gets_wrong_is_attacked_all_the_same(tmp_path: Path) -> None:
+    made = line()
+    twin = made.target.twin()
+    made.target.bias = np.array([1.0, -1.0], np.float32)  # type: ignore[attr-defined]
+    twin.module[1].bias.copy_(torch.tensor([-0.25, 0.25]))  # type: ignore[index, operator]
+    made.target.twin = lambda: twin  # type: ignore[method-assign]
+    # on the twin the margin is -0.5 - x, on the target 2 - x
+    found = play(made, Walk(steps=5, move=to(0.2, 1.0, 2.75, 3.0, 4.0)), tmp_path)
+    assert found.broken.all()
+    assert found.adversarial[0, 0] == 2.75
+    # judged at 0 (demand 1), at 1 (demand 3) and at 2.75
+    assert found.rejected == {"not misclassified": 1, "unchanged input": 1}
+
+
+def test_a_boast_does_not_make_later_claims_harder(tmp_path: Path) -> None:
+    def restarted(problem: Problem, x: Tensor) -> Tensor:
+        return torch.where(problem.restarts[:, None] == 0, x + 0.1, x + 0.7)
+
+    found = play(line(), Boast(steps=9, move=restarted), tmp_path, restarts=2, width=1)
+    assert found.broken.all()  # the second restart ends at 1.4, though the first claimed a margin of +0.8
+    assert found.rejected == {"not misclassified": 1}
+    assert found.spent[0, 2] == 2
+
+
 def outside(problem: Problem, x: Tensor) -> Tensor:
     return x + 11
 
