@@ -26,12 +26,11 @@ NO_VERDICT = "No rule was given, so there is nothing to pass or fail."
 MASKING = {
     "none": "The checks that would notice hidden or misleading gradients ran, and are clear.",
     "present": "The model hides from gradient-based attacks: a failed attack on it proves little.",
-    "unknown": "The evidence that would rule hidden gradients out is missing.",
+    "unknown": "The evidence does not rule out that gradients are hidden.",
 }
 TRUST = {
     "sound": "Nothing found here speaks against the reported number.",
-    "doubtful": "Something found here speaks against the reported number. Read it as an upper bound that may be far "
-    "too high.",
+    "doubtful": "Something found here speaks against the reported number: the true value may lie well below it.",
     "unknown": "The evidence is too thin to say whether the number can be believed.",
 }
 FINDINGS = {
