@@ -53,7 +53,8 @@ class LinearTarget(Target):
         return scores
 
     def twin(self) -> Twin:
-        linear = nn.Linear(self.weight.shape[1], self.classes)
+        # empty, since drawing initial weights would move torch's generator
+        linear = nn.Linear(self.weight.shape[1], self.classes, device="meta").to_empty(device="cpu")
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(self.weight))
             linear.bias.copy_(torch.from_numpy(self.bias))
