@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auditor.metrics import class_name, weakest
+from auditor.rates import interval, percent
 from auditor.record import ClassRow, Metrics, ThreatInfo, Verdict
 
 
@@ -19,9 +20,9 @@ def summarise(
     if metrics.robust_accuracy is None:
         head = f"Robust accuracy not computed ({threat.name}, n = {n}): no attack judged any sample"
     else:
-        interval = metrics.robust_accuracy_interval
-        span = f", {interval[0] * 100:.0f}–{interval[1] * 100:.0f}" if interval else ""
-        head = f"Robust accuracy ≤ {percent(metrics.robust_accuracy, n)} ({threat.name}, n = {n}{span})"
+        span = interval(metrics.robust_accuracy_interval)
+        bound = percent(metrics.robust_accuracy, n, bound=True)
+        head = f"Robust accuracy ≤ {bound} ({threat.name}, n = {n}, {span})"
     parts = [head, clean]
     unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
     if unknown and metrics.robust_accuracy is not None:
@@ -31,10 +32,3 @@ def summarise(
     if verdict is not None:
         parts.append(f"gate: {verdict}")
     return "; ".join(parts)
-
-
-def percent(value: float | None, n: int) -> str:
-    """A rate in percent, with no more digits than n samples justify."""
-    if value is None:
-        return "not computed"
-    return f"{value * 100:.1f} %" if n >= 100 else f"{value * 100:.0f} %"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from auditor.rates import MISSING
 from auditor.record import Fidelity, Finding, FindingStatus, Record, Severity
 
 from . import svg, words
-from .numbers import MISSING, amount, count, known, percent
+from .numbers import amount, count, known, percent
 
 ORDER = (FindingStatus.RAISED, FindingStatus.INCONCLUSIVE, FindingStatus.CLEAR)
 WEIGHT = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)

@@ -9,9 +9,10 @@ import numpy as np
 
 from auditor.errors import RecordError
 from auditor.metrics import class_name
+from auditor.rates import MISSING
 from auditor.record import Entry, Outcome, Record
 
-from .numbers import MISSING, amount, count, signed
+from .numbers import amount, count, signed
 from .pictures import Picture, as_pictures, show, show_difference
 from .text import shorten
 from .weakness import order

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.metrics import class_name, weakest
+from auditor.rates import MISSING
 from auditor.record import FindingStatus, Record, Severity, Status, Verdict
 
 from . import svg, words
-from .numbers import MISSING, THIN, at_most, count, interval, known, percent, real
+from .numbers import THIN, at_most, count, interval, known, percent, real
 from .text import shorten
 from .weakness import LEAST, no_weakest
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeGuard
 
+from auditor import rates
+from auditor.rates import MISSING
+
 THIN = "\u202f"
 """Narrow no-break space, between a number and its unit."""
 JOINER = "\u2060"
 """Invisible, forbids a line break."""
-MISSING = "not computed"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-PRECISE = 100
-"""Samples from which a rate gets a decimal; with fewer, one sample moves it by more than a point."""
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -27,20 +27,8 @@ def real(value: float | None) -> float | None:
 
 
 def percent(value: float | None, n: int, *, bound: bool = False) -> str:
-    """`41.2 %`: a rate over n samples. One that is not exactly 0 or 1 is never rounded to it.
-
-    bound: the rate stands behind `≤`, so it is rounded up where it would vanish.
-    """
-    if value is None or not isfinite(value):
-        return MISSING
-    digits = 1 if n >= PRECISE else 0
-    least = 10.0**-digits
-    shown = f"{value * 100:.{digits}f}"
-    if value > 0 and float(shown) == 0:
-        shown = f"{least:.{digits}f}" if bound else f"<{THIN}{least:.{digits}f}"
-    elif value < 1 and float(shown) >= 100 and not bound:
-        shown = f">{THIN}{100 - least:.{digits}f}"
-    return f"{shown}{THIN}%"
+    """`41.2 %`: a rate over n samples, as `auditor.rates` words it."""
+    return rates.percent(value, n, bound=bound, space=THIN)
 
 
 def at_most(value: float | None, n: int) -> str:
@@ -49,16 +37,8 @@ def at_most(value: float | None, n: int) -> str:
 
 
 def interval(span: Sequence[float] | None, *, whole: bool = False) -> str:
-    """`37–46`, in percent; one decimal where the interval is narrower than two points.
-
-    whole: keep it on one line, in running text.
-    """
-    if span is None or not all(isfinite(end) for end in span):
-        return MISSING
-    low, high = span
-    digits = 0 if high - low >= 0.02 else 1
-    dash = f"{JOINER}–{JOINER}" if whole else "–"
-    return f"{low * 100:.{digits}f}{dash}{high * 100:.{digits}f}"
+    """`37–46`, in percent, as `auditor.rates` words it. whole: keep it on one line, in running text."""
+    return rates.interval(span, dash=f"{JOINER}–{JOINER}" if whole else "–")
 
 
 def count(value: int) -> str:

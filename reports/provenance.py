@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.rates import MISSING
 from auditor.record import Record
 
 from . import words
-from .numbers import MISSING, amount, count, plain, seconds
+from .numbers import amount, count, plain, seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.metrics import class_name, weakest
+from auditor.rates import MISSING
 from auditor.record import ClassRow, Outcome, Record
 
 from . import svg
-from .numbers import MISSING, THIN, at_most, count, interval, known, percent, real
+from .numbers import THIN, at_most, count, interval, known, percent, real
 from .text import shorten
 
 ALL, WEAKEST, LOSSES = 30, 20, 10
