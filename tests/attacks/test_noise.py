@@ -1,0 +1,74 @@
+"""Noise: points of the ball and of its corners in turn, drawn for each sample on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from auditor.plugins.attacks.noise import Noise
+
+from auditor.access import Access
+from auditor.attack import Reply, Rows
+from auditor.bench import linear_bench
+from auditor.problem import Problem
+from auditor.testing import check_attack
+from auditor.threat import Norm, ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Noise):
+    """Keeps every point, as a share of the way to the edge of the ball."""
+
+    log: list[torch.Tensor] = field(default_factory=list)
+
+    def start(self, problem: Problem) -> Rows:
+        return self.keep(problem, super().start(problem))
+
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        return self.keep(problem, super().step(problem, rows, reply))
+
+    def keep(self, problem: Problem, rows: Rows) -> Rows:
+        self.log.append((rows.x - problem.inputs) / problem.wide(problem.epsilon))
+        return rows
+
+
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+def test_corners_and_points_of_the_ball_in_turn(norm: Norm) -> None:
+    made = linear_bench(n=30, distance=0.3, threat=ThreatModel(norm=norm)).at(0.1)
+    attack = Watched(steps=7)
+    assert not made.play(attack).broken.any()
+    assert len(attack.log) == 8
+    for age, change in enumerate(attack.log):
+        if norm is Norm.LINF:
+            edge = (change.abs() > 1 - 1e-4).all(dim=1)
+        else:
+            edge = (change.norm(dim=1) - 1).abs() < 1e-3
+        assert edge.all() if age % 2 == 0 else edge.sum() < 5  # a ball of 12 dimensions is mostly edge
+    assert len(torch.stack(attack.log).flatten(0, 1).unique(dim=0)) == 8 * 30
+
+
+def test_it_needs_labels_alone() -> None:
+    made = replace(linear_bench(n=20, distance=0.01).at(0.1), access=Access.DECISION)
+    trial = made.play(Noise(steps=40))
+    assert trial.row.status == "ran"
+    assert trial.broken.sum() > 15
+    assert trial.row.forwards == 0
+
+
+def test_it_spends_one_query_a_point() -> None:
+    trial = linear_bench(n=5, distance=0.3).at(0.1).play(Noise(steps=8))
+    assert trial.ledger.spent.tolist() == [[0, 0, 9]] * 5
+
+
+def test_it_stays_inside_the_bounds() -> None:
+    made = linear_bench(n=20, distance=0.3, threat=ThreatModel(bounds=(0.0, 1.0))).at(0.9)
+    trial = made.play(Noise(steps=4))
+    assert "outside the bounds" not in trial.row.rejected
+    assert all(((x >= 0) & (x <= 1)).all() for x in trial.ledger.adversarial.values())
+    assert np.isfinite(trial.ledger.best).all()
+
+
+def test_it_is_right() -> None:
+    check_attack(Noise(), seeds=1, must_break=False)
