@@ -1,0 +1,123 @@
+"""Certificates: the union of all proofs, a seeded share attacked all the same, and the stop when a proof is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from auditor.plugins.attacks.fgsm import FGSM
+from auditor.plugins.certifiers.affine import AffineCertifier
+
+from auditor.bench import Bench, linear_bench
+from auditor.certificates import ATTACKED, Certified, certify
+from auditor.certify import Certificates, Certifier
+from auditor.errors import SelfContradiction
+from auditor.ledger import Ledger
+from auditor.observe import observe
+from auditor.outcomes import settle
+from auditor.record import Outcome, Status
+from auditor.samples import Samples
+from auditor.search import Search
+from auditor.suite import Stage
+from auditor.threat import Norm, Region, ThreatModel
+from auditor.twin import Twin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gullible(Certifier):
+    """Certifies everything. It is wrong."""
+
+    name: ClassVar[str] = "gullible"
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.LINF})
+
+    def certify(self, twin: Twin, samples: Samples, threat: ThreatModel, region: Region) -> Certificates | None:
+        return Certificates(np.ones(len(samples), bool), {"faith": np.ones(1)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Even(Gullible):
+    name: ClassVar[str] = "even"
+
+    def certify(self, twin: Twin, samples: Samples, threat: ThreatModel, region: Region) -> Certificates | None:
+        return Certificates(samples.ids % 2 == 0, {"ids": samples.ids})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusing(Gullible):
+    name: ClassVar[str] = "refusing"
+
+    def certify(self, twin: Twin, samples: Samples, threat: ThreatModel, region: Region) -> Certificates | None:
+        return None
+
+
+def run(bench: Bench, *certifiers: type[Certifier], twin: bool = True, **job: Any) -> Certified:
+    host: Any = SimpleNamespace(certifiers={kind.name: kind for kind in certifiers})
+    asked: Any = SimpleNamespace(**({"certify": True, "threat": bench.threat, "seed": 0} | job))
+    region = bench.threat.region(bench.samples)
+    return certify(asked, host, bench.target.twin() if twin else None, bench.samples, region)
+
+
+def audited(bench: Bench, search: Search, *certifiers: type[Certifier]) -> list[Outcome]:
+    """What a scan does with the proofs: spare, attack, settle."""
+    found = run(bench, *certifiers)
+    observation = observe(bench.target, bench.samples)
+    ledger = Ledger.of(bench.samples, observation.clean_labels == bench.samples.labels, spared=found.spared)
+    suite = [Stage(attack=FGSM(), title="fgsm")]
+    search.play(suite, ledger)
+    return settle(bench.samples, bench.threat, observation, ledger, suite, found.certified)
+
+
+def test_the_union_of_all_proofs() -> None:
+    bench = linear_bench(n=10).at(0.01)
+    found = run(bench, Even, Refusing)
+    assert found.certified.tolist() == [True, False] * 5
+    assert found.names == ["even"]
+    assert list(found.witness) == ["even.ids"]
+    both = run(bench, Even, Gullible)
+    assert both.certified.all()
+    assert both.names == ["even", "gullible"]
+
+
+@pytest.mark.parametrize(("twin", "job"), [(False, {}), (True, {"certify": False})])
+def test_nothing_without_a_twin_or_when_told_so(twin: bool, job: dict[str, Any]) -> None:
+    found = run(linear_bench(n=5), Gullible, twin=twin, **job)
+    assert not found.certified.any()
+    assert found.names == []
+
+
+def test_another_norm_is_not_asked_about() -> None:
+    assert run(linear_bench(n=5, threat=ThreatModel(norm=Norm.L2)), Gullible).names == []
+
+
+def test_a_seeded_share_is_attacked_all_the_same() -> None:
+    bench = linear_bench(n=2000).at(0.01)
+    found = run(bench, Gullible)
+    attacked = found.certified & ~found.spared
+    assert 0.07 < attacked.mean() < 0.13
+    assert ATTACKED == 0.1
+    np.testing.assert_array_equal(run(bench, Gullible).spared, found.spared)
+    assert not np.array_equal(run(bench, Gullible, seed=1).spared, found.spared)
+    assert not (run(bench, Even).spared & ~run(bench, Even).certified).any(), "only the certified are spared"
+
+
+def test_right_proofs_and_attacks_agree(tmp_path: Any) -> None:
+    bench = linear_bench(n=60, seed=5)
+    bench = bench.at(float(np.median(bench.target.radii(bench.samples, bench.threat))))  # type: ignore[attr-defined]
+    outcomes = audited(bench, bench.search(tmp_path), AffineCertifier)
+    statuses = [outcome.status for outcome in outcomes]
+    assert set(statuses) <= {Status.CERTIFIED, Status.BROKEN, Status.WITHSTOOD}
+    assert statuses.count(Status.CERTIFIED) > 20
+    assert statuses.count(Status.BROKEN) > 20
+    spared = [outcome for outcome in outcomes if outcome.status is Status.CERTIFIED and not outcome.spent.forwards]
+    attacked = [outcome for outcome in outcomes if outcome.status is Status.CERTIFIED and outcome.spent.forwards]
+    assert len(spared) > len(attacked) > 0
+
+
+def test_a_wrong_proof_stops_the_audit(tmp_path: Any) -> None:
+    bench = linear_bench(n=60, distance=0.1).at(0.2)
+    with pytest.raises(SelfContradiction, match="were certified and broken at once"):
+        audited(bench, bench.search(tmp_path), AffineCertifier, Gullible)
+    assert audited(bench, bench.search(tmp_path), AffineCertifier)
