@@ -21,9 +21,10 @@ from torch import nn
 from auditor.access import OutputKind
 from auditor.build import build_twin
 from auditor.certify import Certificates
+from auditor.host import Host
 from auditor.preprocess import Preprocess
 from auditor.samples import Samples
-from auditor.testing import linear_bench
+from auditor.testing import check_certifier, linear_bench
 from auditor.threat import Goal, Norm, ThreatModel
 from auditor.twin import Twin
 
@@ -317,3 +318,8 @@ def test_a_box_without_end_is_refused() -> None:
     )
     with np.errstate(invalid="ignore"):
         assert certify(bench.target.twin(), boxed, ThreatModel(epsilon=1, boxes=True)) is None
+
+
+def test_it_keeps_the_contract() -> None:
+    check_certifier(AffineCertifier())
+    assert Host.load(installed=False).certifiers["affine"] is AffineCertifier
