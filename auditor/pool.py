@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,11 +15,12 @@ from auditor import contract
 from auditor.access import Access
 from auditor.arena import Arena
 from auditor.attack import Attack, Query, Reply, Rows, Taken, join, take
+from auditor.claims import Claims
 from auditor.errors import AdvauditError, TargetUnavailable
 from auditor.ledger import UnitResult
 from auditor.oracle import Oracle
 from auditor.problem import Problem
-from auditor.verify import Reason, Ruling, Verifier
+from auditor.verify import Reason, Verifier
 
 QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start
 IDLE = 16
@@ -42,8 +43,7 @@ class Pool:
     """One unit of work. `run` plays it to the end.
 
     A row is one restart of one sample. All rows of a sample leave when it is solved; a row whose claim breaks the
-    threat model leaves at once, and the claim is counted under its reason. `full` are the samples of which a row got
-    to its end within the rules. doubt: margin up to which the target is asked about a sample's best point.
+    threat model leaves at once. doubt: margin up to which the target is asked about a sample's best point.
     """
 
     def __init__(
@@ -60,19 +60,12 @@ class Pool:
         self.doubt = doubt
         self.arena = arena
         self.oracle = oracle
-        self.verifier = verifier
         self.width = width
         k = len(arena.index)
         self.queue = deque((slot, restart) for restart in range(restarts) for slot in range(k))
         self.restarts_each = restarts
         self.pending = np.full(k, restarts)
-        self.solved = np.zeros(k, bool)
-        self.lost = np.zeros(k, bool)
-        self.full = np.zeros(k, bool)
-        self.demand = np.zeros(k)
-        self.spent = np.zeros((k, 3), np.int64)
-        self.rejected: Counter[str] = Counter()
-        self.found: dict[int, tuple[np.ndarray, Ruling]] = {}
+        self.claims = Claims(arena, verifier)
         self.rows: Rows | None = None
         self.gathered: Problem | None = None
         self.slots = self.restarts = self.ages = torch.zeros(0, dtype=torch.int64, device=arena.labels.device)
@@ -98,10 +91,11 @@ class Pool:
             except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
                 error = f"{type(failure).__name__}: {failure}"
             else:
-                tick(self.progress(), int(self.solved.sum()))
+                tick(self.progress(), int(self.claims.solved.sum()))
         self.judge_ended()
-        self.hand_in_best()
-        return self.result(time.perf_counter() - began, error)
+        if self.attack.access is Access.GRADIENT:  # others have had every point judged by the target already
+            self.claims.hand_in_best(self.doubt)
+        return self.claims.result(time.perf_counter() - began, error)
 
     def play(self) -> Iterator[None]:
         """The loop: query, judge, step, let go."""
@@ -110,7 +104,7 @@ class Pool:
             try:
                 reply, dead = self.ask(query, owners, self.rows)
             except TargetUnavailable:
-                self.lost[self.places] = True
+                self.claims.lost[self.places] = True
                 self.leave(np.zeros(len(self.places), bool))
                 continue
             problem = self.problem(STEP)
@@ -119,14 +113,14 @@ class Pool:
             if contract.fits(self.rows, problem):
                 self.retire(dead)
             else:
-                self.rejected[Reason.SHAPE] += len(self.places)
+                self.claims.rejected[Reason.SHAPE] += len(self.places)
                 self.leave(np.zeros(len(self.places), bool))
             yield
 
     def progress(self) -> float:
         """How much of the unit is done, in samples: solved ones count whole, others by the steps of their rows."""
-        left = np.where(self.solved | self.lost, 0, self.pending).astype(np.float64)
-        under_way = (self.ages.cpu().numpy() / self.attack.steps)[~self.solved[self.places]].sum()
+        left = np.where(self.claims.settled, 0, self.pending).astype(np.float64)
+        under_way = (self.ages.cpu().numpy() / self.attack.steps)[~self.claims.settled[self.places]].sum()
         return float(len(left) - (left.sum() - under_way) / self.restarts_each)
 
     def problem(self, phase: int) -> Problem:
@@ -140,7 +134,7 @@ class Pool:
         newcomers: list[tuple[int, int]] = []
         while self.queue and len(self.places) + len(newcomers) < self.width:
             slot, restart = self.queue.popleft()
-            if not self.solved[slot] and not self.lost[slot]:
+            if not self.claims.settled[slot]:
                 newcomers.append((slot, restart))
         if newcomers:
             device = self.slots.device
@@ -148,7 +142,7 @@ class Pool:
             problem = self.arena.problem(fresh[:, 0], fresh[:, 1])
             started = contract.start(self.attack, problem)
             if not contract.fits(started, problem):
-                self.rejected[Reason.SHAPE] += len(newcomers)
+                self.claims.rejected[Reason.SHAPE] += len(newcomers)
                 np.subtract.at(self.pending, fresh[:, 0].cpu().numpy(), 1)
                 return self.refill()
             self.rows = started if self.rows is None or not len(self.places) else join([self.rows, started])
@@ -171,7 +165,7 @@ class Pool:
             return self.attack.objective(scores, problem.take(part), Taken(rows, part))
 
         reply = self.oracle.ask(query, objective)
-        np.add.at(self.spent, self.places[owners[~self.idle[owners]]], np.asarray(self.oracle.spend, np.int64))
+        self.claims.charge(self.places[owners[~self.idle[owners]]], self.oracle.spend)
         if query.view is not None:
             return reply, np.zeros(len(self.places), bool)
         if query.probes is not None or owner is not None:
@@ -182,64 +176,9 @@ class Pool:
         else:
             proposed = reply
         dead = np.zeros(len(self.places), bool)
-        broke = self.examine(proposed, self.places[owners], ~self.idle[owners], problem)
+        broke = self.claims.examine(proposed, self.places[owners], ~self.idle[owners], problem)
         dead[owners[broke]] = True
         return reply, dead
-
-    def examine(self, reply: Reply, slots: np.ndarray, active: np.ndarray, problem: Problem) -> np.ndarray:
-        """Keep best points and send claims to the verifier; bool per point, True where its claim broke the rules.
-
-        reply, slots and problem are those of the points that are proposed; what is not active is passed over.
-        """
-        margins = self.margins(problem, reply)
-        inside = problem.contains(reply.points).cpu().numpy()
-        self.arena.keep_best(slots, np.where(inside & active, margins, np.inf), reply.points)
-        claims = np.flatnonzero(active & ~(margins >= -self.demand[slots]))
-        broke = np.zeros(len(slots), bool)
-        for claim in claims[np.argsort(margins[claims], kind="stable")]:
-            broke[claim] = self.claim(int(slots[claim]), reply.points[claim], float(margins[claim]))
-        return broke
-
-    def margins(self, problem: Problem, reply: Reply) -> np.ndarray:
-        """Distance to the goal of each point in scores.
-
-        Labels alone have none: NaN where the goal is reached, which is a claim but no best point, infinite where not.
-        """
-        if reply.scores is not None:
-            values: np.ndarray = problem.margin(reply.scores).double().cpu().numpy()
-            return values
-        goal = problem.targets
-        reached = torch.where(goal >= 0, reply.labels == goal, reply.labels != problem.labels)
-        return np.where(reached.cpu().numpy(), np.nan, np.inf)
-
-    def claim(self, slot: int, point: Tensor, margin: float) -> bool:
-        """Have the verifier judge a point; True where it breaks the threat model, so that its row has to leave."""
-        if self.solved[slot] or self.lost[slot]:
-            return False
-        ruling = self.judge(slot, point)
-        if ruling is None or ruling.broken:
-            return False
-        self.rejected[str(ruling.reason)] += 1
-        if ruling.reason not in (Reason.NOT_MISCLASSIFIED, Reason.UNCHANGED):
-            return True
-        if np.isfinite(margin):  # twin and target disagree here: the next claim has to be clearer
-            self.demand[slot] = max(-2 * margin, self.demand[slot])
-        return False
-
-    def judge(self, slot: int, point: Tensor) -> Ruling | None:
-        """The verifier's ruling on a point, entered if it is a break; None where the target was lost."""
-        candidate = point.detach().to("cpu", torch.float32).numpy()
-        try:
-            ruling = self.verifier.judge(int(self.arena.index[slot]), candidate)
-        except TargetUnavailable:
-            self.lost[slot] = True
-            return None
-        if ruling.label is not None:
-            self.spent[slot, 2] += self.verifier.votes
-        if ruling.broken:
-            self.solved[slot] = True
-            self.found[slot] = (candidate, ruling)
-        return ruling
 
     def retire(self, dead: np.ndarray) -> None:
         """Put rows that are done aside, and let go of them once they are worth the move.
@@ -249,7 +188,7 @@ class Pool:
         rows = self.rows
         if rows is None:
             return
-        gone = dead | self.solved[self.places] | self.lost[self.places]
+        gone = dead | self.claims.settled[self.places]
         claims = np.zeros(len(gone), bool) if rows.done is None else rows.done.cpu().numpy()
         ending = ~gone & ~self.idle & (claims | (self.ages.cpu().numpy() >= self.attack.steps))
         if ending.any():
@@ -268,23 +207,16 @@ class Pool:
             return
         slots = torch.cat([part.slots for part in parts])
         points = torch.cat([part.points for part in parts])
-        claims = np.concatenate([part.claims for part in parts])
+        asserted = np.concatenate([part.claims for part in parts])
         problem = self.arena.problem(slots, torch.cat([part.restarts for part in parts]))
         places = slots.cpu().numpy()
         try:
             reply = self.oracle.ask(Query(points=points, gradient=False), lambda scores, _: problem.margin(scores))
         except TargetUnavailable:
-            self.lost[places] = True
+            self.claims.lost[places] = True
             return
-        np.add.at(self.spent, places, np.asarray(self.oracle.spend, np.int64))
-        margins = self.margins(problem, reply)
-        judged = ~(margins >= -self.demand[places])
-        dead = self.examine(reply, places, np.ones(len(places), bool), problem)
-        inside = problem.contains(points).cpu().numpy()
-        still = (points == problem.inputs).flatten(1).all(dim=1).cpu().numpy()
-        for row in np.flatnonzero(~judged & (claims | still | ~inside)):
-            dead[row] |= self.claim(int(places[row]), points[row], float(margins[row]))
-        self.full[places[~dead | still]] = True
+        self.claims.charge(places, self.oracle.spend)
+        self.claims.judge_last(reply, places, asserted, problem)
 
     def leave(self, stay: np.ndarray) -> None:
         """Keep the rows that stay; the others free their slots."""
@@ -297,34 +229,3 @@ class Pool:
         self.gathered = None
         if self.rows is not None:
             self.rows = take(self.rows, index) if len(self.places) else None
-
-    def hand_in_best(self) -> None:
-        """The target has the last word on best points that the twin, wrong by `doubt`, could take for none."""
-        if self.attack.access is not Access.GRADIENT:
-            return  # its every point has been judged by the target already
-        margin = self.arena.margin
-        for slot in np.flatnonzero(~self.solved & ~self.lost & np.isfinite(margin) & (margin <= self.doubt)):
-            if margin[slot] >= -self.demand[slot]:
-                self.judge(int(slot), self.arena.best[slot])
-
-    def result(self, seconds: float, error: str | None) -> UnitResult:
-        """What this unit did, as data."""
-        order = sorted(self.found)
-        shape = self.arena.inputs.shape[1:]
-        rulings = [self.found[slot][1] for slot in order]
-        adversarial = [self.found[slot][0] for slot in order]
-        return UnitResult(
-            index=self.arena.index,
-            broken=self.solved,
-            lost=self.lost,
-            full=self.full,
-            margin=self.arena.margin,
-            best=self.arena.best.to("cpu", torch.float32).numpy(),
-            spent=self.spent,
-            adversarial=np.stack(adversarial) if order else np.zeros((0, *shape), np.float32),
-            label=np.array([ruling.label for ruling in rulings], np.int64),
-            distance=np.array([ruling.distance for ruling in rulings], np.float64),
-            rejected=dict(sorted(self.rejected.items())),
-            error=error,
-            seconds=seconds,
-        )
