@@ -129,22 +129,17 @@ def _options(kind: str, thing: Any) -> Iterator[Line]:
     import msgspec
 
     fields = dataclasses.fields(thing)
-    bad = [f"{field.name} has no default" for field in fields if _lacks_default(field)]
-    for field in fields:
+    bad = [f"{field.name} has no default" for field in fields if field.default is dataclasses.MISSING]
+    for field in () if bad else fields:
         value = str(field.default) if kind == "attack" else field.default
         try:
-            if not _lacks_default(field):
-                msgspec.convert({field.name: value}, thing, strict=kind != "attack")
+            msgspec.convert({field.name: value}, thing, strict=kind != "attack")
         except Exception as error:
             bad.append(f"{field.name}={value}: {_sentence(error)}")
     if bad:
         yield Line(f"FAIL  options that can't be given: {'; '.join(bad)}", ok=False)
     elif fields:
         yield Line(f"ok    options {', '.join(field.name for field in fields)}")
-
-
-def _lacks_default(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING
 
 
 def _play_attack(attack: Any) -> Iterator[Line]:
