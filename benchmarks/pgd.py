@@ -15,6 +15,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from auditor.journal import Journal
 from auditor.ledger import Ledger
 from auditor.search import Search
 from auditor.suite import Stage, make_stage
+from auditor.threat import Region
 from auditor.twin import Twin
 from auditor.verify import Verifier
 from benchmarks.shared import Case, add_shared, load
@@ -59,26 +61,44 @@ class Net(nn.Module):
         return self.twin.logits(x)
 
 
-def ours(case: Case, twin: Twin, execution: Execution, host: Host, seed: int, error: float) -> np.ndarray:
-    """A whole PGD stage of a scan, verification included."""
+@dataclass(frozen=True)
+class Prepared:
+    """What a scan prepares once, before any attack: twin, region, verifier, how far the twin may be wrong."""
+
+    case: Case
+    twin: Twin
+    region: Region
+    verifier: Verifier
+    doubt: float
+
+    @classmethod
+    def of(cls, case: Case, execution: Execution) -> Prepared:
+        twin = case.target.twin()
+        region = case.threat.region(case.samples)
+        error = doubt(agree(case.target, twin, case.samples.inputs[:PROBED], execution))
+        return cls(case, twin, region, Verifier(case.target, case.samples, case.threat, region), error)
+
+
+def ours(prepared: Prepared, execution: Execution, host: Host, seed: int) -> np.ndarray:
+    """A whole PGD stage of a scan: search, journal, and verification of every break."""
     table = {"name": "pgd", "loss": "ce", "steps": STEPS, "rel_step": REL_STEP}
     stage: Stage = make_stage(table, host.attacks)
-    region = case.threat.region(case.samples)
+    case = prepared.case
     ledger = Ledger.of(case.samples, np.ones(len(case.samples), bool))
     with TemporaryDirectory() as folder:
         search = Search(
             target=case.target,
-            twin=twin,
+            twin=prepared.twin,
             samples=case.samples,
             threat=case.threat,
-            region=region,
-            verifier=Verifier(case.target, case.samples, case.threat, region),
+            region=prepared.region,
+            verifier=prepared.verifier,
             access=Access.GRADIENT,
             execution=execution,
             seed=seed,
             journal=Journal(Path(folder), {}, resume=False),
             listen=silent,
-            doubt=error,
+            doubt=prepared.doubt,
         )
         search.play([stage], ledger)
     return ledger.broken
@@ -137,12 +157,10 @@ def timed(run: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - began, result
 
 
-def verified(case: Case, candidates: np.ndarray) -> np.ndarray:
+def verified(prepared: Prepared, candidates: np.ndarray) -> np.ndarray:
     """Which candidates our verifier lets pass, after moving them inside by float32 rounding: none is lost to an ulp."""
-    region = case.threat.region(case.samples)
-    verifier = Verifier(case.target, case.samples, case.threat, region)
-    inside = np.clip(candidates.astype(np.float32), region.lower, region.upper)
-    return np.array([verifier.judge(i, x).broken for i, x in enumerate(inside)])
+    inside = np.clip(candidates.astype(np.float32), prepared.region.lower, prepared.region.upper)
+    return np.array([prepared.verifier.judge(i, x).broken for i, x in enumerate(inside)])
 
 
 def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -> None:
@@ -150,17 +168,16 @@ def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -
     torch.set_num_threads(threads)
     x, y = torch.from_numpy(case.samples.inputs), torch.from_numpy(case.samples.labels)
     others = peers(case, Net(case), batch)
-    twin = case.target.twin()
 
     def whole(attack: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
         parts = [attack(x[i : i + batch], y[i : i + batch]) for i in range(0, len(x), batch)]
         return torch.cat(parts).detach().numpy()
 
     plain = Execution(device="cpu", threads=threads, width=batch)
-    error = doubt(agree(case.target, twin, case.samples.inputs[:PROBED], plain))
-    runs: dict[str, Callable[[int], object]] = {"advaudit": lambda seed: ours(case, twin, plain, host, seed, error)}
+    prepared = Prepared.of(case, plain)
+    runs: dict[str, Callable[[int], object]] = {"advaudit": lambda seed: ours(prepared, plain, host, seed)}
     runs |= {name: lambda seed, attack=attack: whole(attack) for name, attack in others.items()}  # type: ignore[misc]
-    runs["advaudit bf16"] = lambda seed: ours(case, twin, replace_precision(plain), host, seed, error)
+    runs["advaudit bf16"] = lambda seed: ours(prepared, replace_precision(plain), host, seed)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     robust: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):
@@ -170,7 +187,7 @@ def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -
             took, result = timed(partial(run, repeat))
             if repeat == 0:
                 continue  # the first round warms up
-            broken = result if name.startswith("advaudit") else verified(case, result)  # type: ignore[arg-type]
+            broken = result if name.startswith("advaudit") else verified(prepared, result)  # type: ignore[arg-type]
             seconds[name].append(took)
             robust[name].append(1 - float(np.mean(broken)))  # type: ignore[arg-type]
     fastest = min(statistics.median(seconds[name]) for name in others) if others else float("nan")
