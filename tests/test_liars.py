@@ -4,24 +4,28 @@ and the stages after it find what they find without it."""
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 
 from auditor.access import Access
 from auditor.attack import AnyAttack, Attack, LibraryAttack, Query, Reply, Rows
+from auditor.cli import main
 from auditor.guard import unmoved
 from auditor.host import Host
 from auditor.ledger import Ledger
 from auditor.observe import observe
 from auditor.outcomes import settle
 from auditor.problem import Problem
-from auditor.record import AttackRow, Status
+from auditor.record import AttackRow, Status, read_record
 from auditor.suite import Stage
 from auditor.testing import Bench, LinearTarget, linear_bench
 from auditor.threat import Norm, ThreatModel
@@ -429,3 +433,73 @@ def test_a_library_attack_that_misbehaves(kind: str) -> None:
     assert (row.reason, row.rejected) == LIBRARY[kind][1:]
     assert np.array_equal(made.samples.inputs, kept)
     assert np.array_equal(made.threat.weights, np.ones(40))
+
+
+PLUGIN = '''
+from dataclasses import dataclass
+from typing import ClassVar
+import torch
+from auditor import Access, Attack, Norm, Rows, hookimpl
+
+LIES = {
+    "outside_ball": lambda x, e: (x + 3 * e).clamp(0, 1),
+    "outside_bounds": lambda x, e: x - 0.001,
+    "nan": lambda x, e: x * float("nan"),
+    "wrong_shape": lambda x, e: x[..., :-1],
+    "unchanged": lambda x, e: x.clone(),
+    "claims_success": lambda x, e: (x + 0.01 * e).clamp(0, 1),
+    "raises": lambda x, e: 1 / 0,
+}
+
+def liar(lie):
+    @dataclass(frozen=True, kw_only=True)
+    class Liar(Attack):
+        """Lies."""
+        name: ClassVar[str] = lie
+        access: ClassVar[Access] = Access.GRADIENT
+        norms: ClassVar[frozenset[Norm]] = frozenset({Norm.LINF})
+        def start(self, problem):
+            return Rows(x=problem.inputs)
+        def step(self, problem, rows, reply):
+            done = torch.ones(len(problem), dtype=torch.bool)
+            return Rows(x=LIES[lie](problem.inputs, float(problem.epsilon[0])), done=done)
+    return Liar
+
+@hookimpl
+def register_attacks(register):
+    for lie in LIES:
+        register(liar(lie))
+'''
+
+
+def test_in_a_scan_each_lie_is_in_the_record_and_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "liars.py").write_text(PLUGIN, encoding="utf-8")
+    example = Path(__file__).resolve().parents[1] / "examples" / "mnist"
+    attacks = ["outside_ball", "outside_bounds", "nan", "wrong_shape", "unchanged", "claims_success", "raises"]
+    command = ["scan", str(example / "natural.onnx"), "--data", str(example / "samples.npz"), "--limit", "6"]
+    command += ["--config", str(tmp_path / "audit.toml"), "--norm", "linf", "--epsilon", "0.05", "--seed", "1"]
+    command += ["--out", str(tmp_path / "out"), "--plugins-dir", str(tmp_path), "--progress", "none"]
+    for name in attacks:
+        command += ["--attack", name]
+    (tmp_path / "audit.toml").write_text("", encoding="utf-8")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    found = read_record(tmp_path / "out")
+    n = sum(outcome.label == outcome.clean_label for outcome in found.outcomes)
+    assert n >= 4
+    assert [(row.name, row.status, row.rejected) for row in found.attacks] == [
+        ("outside_ball", "ran", {"outside the ball": n}),
+        ("outside_bounds", "ran", {"outside the bounds": n}),
+        ("nan", "ran", {"not finite": n}),
+        ("wrong_shape", "ran", {"wrong shape or dtype": n}),
+        ("unchanged", "ran", {"unchanged input": n}),
+        ("claims_success", "ran", {"not misclassified": n}),
+        ("raises", "error", {}),
+    ]
+    assert found.attacks[-1].reason == "ZeroDivisionError: division by zero"
+    assert found.metrics.robust_accuracy == found.metrics.clean_accuracy
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for row in found.attacks:
+        for reason, count in row.rejected.items():
+            assert re.search(rf">{row.name}</th><td>{reason}</td><td[^>]*>{count}<", page), (row.name, reason)
+    assert "ZeroDivisionError: division by zero" in page
