@@ -80,6 +80,32 @@ def test_the_loss_kept_never_falls_and_belongs_to_the_point_kept() -> None:
         assert float(rows.best_loss[0]) == pytest.approx(np.delete(scores, label).max() - scores[label], abs=1e-6)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bumpy(APGD):
+    """Climbs the margin at even ages and falls at odd ones; keeps what it was told and what it kept."""
+
+    log: list[tuple[torch.Tensor, float, torch.Tensor, float]] = field(default_factory=list)
+
+    def objective(self, scores: torch.Tensor, problem: Problem, rows: APGDRows) -> torch.Tensor:
+        return problem.loss("margin", scores) * torch.where(problem.ages % 2 == 0, 1, 5)
+
+    def step(self, problem: Problem, rows: APGDRows, reply: Reply) -> APGDRows:
+        after = super().step(problem, rows, reply)
+        self.log.append((rows.x, float(reply.need_loss()[0]), after.best, float(after.best_loss[0])))
+        return after
+
+
+def test_a_loss_that_falls_does_not_replace_the_best_point() -> None:
+    attack = Bumpy(steps=30)
+    assert not bench().play(attack).broken.any()
+    losses = [loss for _, loss, _, _ in attack.log]
+    assert losses != sorted(losses)
+    for age, (_, _, best, best_loss) in enumerate(attack.log):
+        first = int(np.argmax(losses[: age + 1]))
+        assert best_loss == losses[first]
+        assert torch.equal(best, attack.log[first][0])
+
+
 @pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
 def test_on_two_classes_it_ends_at_the_worst_point(norm: Norm, loss: str) -> None:
