@@ -183,7 +183,8 @@ class Pool:
     def retire(self, dead: np.ndarray) -> None:
         """Put rows that are done aside, and let go of them once they are worth the move.
 
-        An idle row costs its share of a step, letting go of it costs gathering all others anew: so a few wait.
+        An idle row costs its share of a step, letting go of it costs gathering all others anew: so a few wait. Not
+        where a step asks the target, whose every query counts.
         """
         rows = self.rows
         if rows is None:
@@ -195,7 +196,8 @@ class Pool:
             index = torch.from_numpy(np.flatnonzero(ending)).to(self.slots.device)
             self.ended.append(Ended(self.slots[index], self.restarts[index], rows.x[index], claims[ending]))
         self.idle |= gone | ending
-        if self.idle.sum() > len(self.idle) // IDLE:
+        bearable = len(self.idle) // IDLE if self.attack.access is Access.GRADIENT else 0
+        if self.idle.sum() > bearable:
             self.leave(~self.idle)
         if sum(len(part.claims) for part in self.ended) >= self.width // 2:
             self.judge_ended()

@@ -6,7 +6,7 @@ the query, and read back from the reply's points in the step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from auditor.access import Access
 from auditor.attack import Attack, Query, Reply, Rows
 from auditor.problem import Problem
-from auditor.testing import linear_bench
+from auditor.testing import LinearTarget, linear_bench
 from auditor.threat import Norm, ThreatModel
 
 
@@ -113,6 +113,23 @@ def test_breaks_above_the_distance_and_meters_every_probe() -> None:
     assert not below.broken.any()
     assert below.row.rejected == {}
     assert below.row.queries == 6 * (5 * (2 * 32 + 1) + 1)
+
+
+def test_what_the_target_is_asked_is_booked_though_rows_leave_at_all_times() -> None:
+    class Counted(LinearTarget):
+        asked = 0
+
+        def _run(self, x: np.ndarray) -> np.ndarray:
+            self.asked += len(x)
+            return super()._run(x)
+
+    plain = linear_bench(seed=5, n=40, shape=(30,), distance=0.1)
+    target = Counted(plain.target.weight, plain.target.bias)
+    trial = replace(plain, target=target).at(0.13).play(SPSA(n=4, steps=40))
+    assert 0 < trial.broken.sum() < 40
+    clean = 40
+    assert target.asked == trial.row.queries + clean
+    assert target.asked == trial.ledger.spent[:, 2].sum() + clean
 
 
 def test_probes_outside_the_bounds_are_allowed() -> None:
