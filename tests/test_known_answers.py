@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from auditor.access import OutputKind
 from auditor.attack import Attack
-from auditor.bench import Bench, Trial
+from auditor.bench import Bench, LinearTarget, Trial
 from auditor.execution import Execution
 from auditor.preprocess import Preprocess
 from auditor.samples import Samples
@@ -155,3 +155,21 @@ def test_what_is_found_lies_beyond_the_true_distance(name: str) -> None:
     norm = CASES[name]["norm"]
     assert trial.ledger.distance.min() > EPSILON[norm] * (1 - 1e-6)
     assert trial.ledger.distance.max() <= 1.3 * EPSILON[norm]
+
+
+FIXTURE = np.array([[1, -2, 0, 1], [0, 1, 1, -1], [-1, 0, 2, 0]], float), np.array([0.1, 0, -0.2])
+FIXTURE_RADII = {Norm.LINF: 0.228571, Norm.L2: 0.413118}
+"""Three classes: the sample (.9, .2, .4, .8) of class 0 first falls to class 1, at these distances without bounds."""
+
+
+@pytest.mark.parametrize("kind", [PGD, APGD])
+@pytest.mark.parametrize("norm", FIXTURE_RADII)
+def test_the_fixture_of_three_classes(norm: Norm, kind: type[PGD] | type[APGD]) -> None:
+    samples = Samples(
+        inputs=np.array([[0.9, 0.2, 0.4, 0.8]], np.float32), labels=np.zeros(1, np.int64), ids=np.arange(1)
+    )
+    bench = Bench(target=LinearTarget(*FIXTURE), samples=samples, threat=ThreatModel(norm=norm))
+    attack = kind(steps=100, loss="margin")
+    above = bench.at(1.001 * FIXTURE_RADII[norm]).play(attack).ledger
+    assert (above.broken.tolist(), above.label.tolist()) == ([True], [1])
+    assert not bench.at(0.999 * FIXTURE_RADII[norm]).play(attack).broken.any()
