@@ -15,21 +15,15 @@ from click.testing import CliRunner
 from auditor import (
     Access,
     Attack,
-    Certifier,
-    Check,
-    Defense,
-    LibraryAttack,
     ModelError,
     Norm,
     PluginError,
     Problem,
-    Register,
     Reply,
     Rows,
     Samples,
     SamplesError,
     SamplesOptions,
-    Severity,
     TargetOptions,
     hookimpl,
 )
@@ -201,67 +195,6 @@ class Stranger(Attack):
 
     def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
         return rows
-
-
-def registered(thing: Any, hook: str = "register_attacks") -> str | None:
-    """The error that registering this thing leads to; None where there is none."""
-
-    def implementation(register: Register) -> None:
-        register(thing)
-
-    implementation.__name__ = hook
-    host = Host.load(bundled=(), installed=False, extra=(SimpleNamespace(**{hook: hookimpl(implementation)}),))
-    return host.plugins[0].error
-
-
-def altered(**attributes: Any) -> type[Stranger]:
-    return dataclass(frozen=True, kw_only=True)(type("Altered", (Stranger,), attributes))
-
-
-@pytest.mark.parametrize(
-    ("thing", "error"),
-    [
-        (Stranger, None),
-        (Stranger(), "Stranger(steps=1) is registered as attack, but is no subclass of Attack or LibraryAttack"),
-        (int, "<class 'int'> is registered as attack, but is no subclass of Attack or LibraryAttack"),
-        (type("Bare", (Stranger,), {}), "Bare should be a frozen dataclass; decorate it with @dataclass(frozen=True"),
-        (LibraryAttack, "LibraryAttack does not define run_on; every attack does."),
-        (altered(name="two words"), "Altered should have a class attribute `name` of letters"),
-        (altered(name=None), "Altered should have a class attribute `name` of letters"),
-        (altered(access="gradient"), "Altered should have a class attribute `access`, an Access, such as"),
-        (altered(norms={Norm.LINF}), "Altered should have a class attribute `norms`, a frozenset of Norm"),
-        (altered(norms=frozenset({"linf"})), "Altered should have a class attribute `norms`, a frozenset of Norm"),
-        (altered(norms=frozenset()), "Altered should have a class attribute `norms`, a frozenset of Norm"),
-    ],
-    ids=str,
-)
-def test_an_attack_that_is_not_what_it_should_be(thing: Any, error: str | None) -> None:
-    found = registered(thing)
-    assert found == error or (error is not None and found is not None and found.startswith(error))
-
-
-def other(base: type, **attributes: Any) -> type:
-    methods = {name: lambda self, *_: None for name in base.__abstractmethods__}  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True)(type("Other", (base,), methods | {"name": "other"} | attributes))
-
-
-@pytest.mark.parametrize(
-    ("hook", "thing", "error"),
-    [
-        ("register_checks", other(Check, title="t", source="s", severity=Severity.INFO), None),
-        ("register_checks", other(Check, title="t", source="s", severity="info"), "`severity`, a Severity, such as"),
-        ("register_checks", other(Check, source="s", severity=Severity.INFO), "`title`, one line of text; it is None."),
-        ("register_checks", Stranger, "is registered as check, but is no subclass of Check; register the class."),
-        ("register_certifiers", other(Certifier, norms=frozenset({Norm.L2})), None),
-        ("register_certifiers", other(Certifier), "`norms`, a frozenset of Norm"),
-        ("register_certifiers", Certifier, "Certifier does not define certify; every certifier does."),
-        ("register_defenses", other(Defense, gradient="exact"), None),
-        ("register_defenses", other(Defense, gradient="smooth"), "one of exact, bpda, random; it is 'smooth'."),
-    ],
-)
-def test_other_classes_that_are_not_what_they_should_be(hook: str, thing: Any, error: str | None) -> None:
-    found = registered(thing, hook)
-    assert found == error or (error is not None and found is not None and error in found)
 
 
 def test_loaders_are_asked_until_one_knows_the_reference() -> None:

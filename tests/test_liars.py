@@ -228,57 +228,6 @@ def test_rows_may_change_their_own_points_in_place() -> None:
     assert (row.status, row.rejected) == ("ran", {})
 
 
-QUERIES: dict[str, tuple[Callable[[Problem, Rows], object], str]] = {
-    "none": (lambda p, r: None, "blunder.query should return a Query, it returned NoneType."),
-    "points of another shape": (
-        lambda p, r: Query(points=r.x[:, :-1]),
-        "blunder.query should ask about points [m, 40], points is float32 [6, 39].",
-    ),
-    "points of another type": (
-        lambda p, r: Query(points=r.x.double()),
-        "blunder.query should ask about points [m, 40], points is float64 [6, 40].",
-    ),
-    "fewer points": (
-        lambda p, r: Query(points=r.x[:-1]),
-        "blunder.query should ask about at least one point for each of 6 rows; give `owner`.",
-    ),
-    "rows without a point": (
-        lambda p, r: Query(points=r.x, owner=torch.zeros(N, dtype=torch.int64)),
-        "blunder.query should ask about at least one point for each of 6 rows; give `owner`.",
-    ),
-    "owners that are not there": (
-        lambda p, r: Query(points=r.x, owner=torch.arange(N) + 1),
-        "blunder.query should name owners from 0 to 5, it names others.",
-    ),
-    "owners as numbers": (
-        lambda p, r: Query(points=r.x, owner=torch.arange(N).float()),
-        "blunder.query should give owner as int64 [6], it is float32 [6].",
-    ),
-    "probes as numbers": (
-        lambda p, r: Query(points=r.x, probes=torch.ones(N)),
-        "blunder.query should give probes as bool [6], it is float32 [6].",
-    ),
-    "cotangents of other classes": (
-        lambda p, r: Query(points=r.x, cotangents=torch.ones(N, 1, 5)),
-        "blunder.query should give cotangents as [6, c, 2], it is float32 [6, 1, 5].",
-    ),
-    "a view of fewer points": (
-        lambda p, r: Query(points=r.x, view=lambda points: points[:-1]),
-        "A view should map 6 points to as many, it returned 5.",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", QUERIES)
-def test_a_query_that_does_not_fit_ends_the_stage_with_a_sentence(kind: str) -> None:
-    class Asking(Blunder):
-        def query(self, problem: Problem, rows: Rows) -> Query:
-            return QUERIES[kind][0](problem, rows)  # type: ignore[return-value]
-
-    row = assert_harmless(Asking())
-    assert (row.status, row.reason) == ("error", QUERIES[kind][1])
-
-
 def test_an_objective_is_one_number_a_point() -> None:
     class Mean(Blunder):
         def objective(self, scores: Tensor, problem: Problem, rows: Rows) -> Tensor:
