@@ -16,6 +16,7 @@ from torch import Tensor
 
 from auditor.access import Access
 from auditor.attack import Attack, Query, Reply, Rows
+from auditor.execution import Execution
 from auditor.problem import Problem
 from auditor.testing import LinearTarget, linear_bench
 from auditor.threat import Norm, ThreatModel
@@ -138,3 +139,35 @@ def test_probes_outside_the_bounds_are_allowed() -> None:
     trial = bench.play(SPSA(steps=20, delta=0.3, rate=0.5))
     assert trial.broken.all()
     assert trial.row.rejected == {}
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_the_objective_sees_the_row_and_the_problem_of_each_point(width: int) -> None:
+    """Points in any order, asked in pieces: each is weighed by its own row's column and its own sample's id."""
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Weighed(SPSA):
+        def start(self, problem: Problem) -> SPSARows:
+            x = problem.project(problem.inputs)
+            return SPSARows(x=x, mean=10.0 + problem.ids.to(x.dtype), square=torch.zeros_like(x))
+
+        def query(self, problem: Problem, rows: SPSARows) -> Query:
+            owner = torch.tensor([2, 0, 1, 2, 3, 0, 1, 1, 3])
+            return Query(points=rows.x[owner], owner=owner)
+
+        def objective(self, scores: Tensor, problem: Problem, rows: SPSARows) -> Tensor:
+            return 0 * scores[:, 0] + rows.mean + 100 * problem.ids + 1000 * problem.draws.uniform().round()
+
+        def step(self, problem: Problem, rows: SPSARows, reply: Reply) -> SPSARows:
+            seen.append((reply.owner, reply.need_loss(), problem.ids))
+            return rows
+
+    bench = linear_bench(n=4).at(1e-4)
+    made = replace(bench, execution=Execution(device="cpu", threads=1, width=width))
+    assert made.play(Weighed(steps=1)).row.status == "ran"
+    ((owner, loss, ids),) = seen
+    parts = loss % 1000
+    assert parts.tolist() == (10 + ids[owner] + 100 * ids[owner]).tolist()
+    coins = (loss - parts).tolist()
+    assert len({(int(o), coin) for o, coin in zip(owner, coins, strict=True)}) == 4
