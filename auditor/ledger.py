@@ -38,12 +38,13 @@ class UnitResult:
 class Ledger:
     """Per sample, `[n]`: what is known and what was spent.
 
-    correct: classified correctly when clean, so worth attacking. spared: certified and not drawn to be attacked all the
-    same. broken: an adversarial example was verified. full:
-    some attack ran its full budget. lost: the target was lost while it was being judged. stage: number of the stage
-    that broke it, -1 for none. margin, best: the smallest margin found and its point.
+    ids: of the samples, which break ties. correct: classified correctly when clean, so worth attacking. spared:
+    certified and not drawn to be attacked all the same. broken: an adversarial example was verified. full: some attack
+    ran its full budget. lost: the target was lost while it was being judged. stage: number of the stage that broke it,
+    -1 for none. margin, best: the smallest margin found and its point.
     """
 
+    ids: np.ndarray
     correct: np.ndarray
     spared: np.ndarray
     broken: np.ndarray
@@ -62,6 +63,7 @@ class Ledger:
         """A ledger before any attack."""
         n = len(samples.labels)
         return cls(
+            ids=samples.ids,
             correct=correct.copy(),
             spared=np.zeros(n, bool) if spared is None else spared.copy(),
             broken=np.zeros(n, bool),
@@ -92,7 +94,7 @@ class Ledger:
         if share >= 1:
             return standing
         keep = int(np.ceil(share * len(standing)))
-        order = np.lexsort((standing, self.margin[standing]))
+        order = np.lexsort((self.ids[standing], self.margin[standing]))
         return np.sort(standing[order[:keep]])
 
     def apply(self, stage: int, result: UnitResult) -> None:

@@ -67,10 +67,11 @@ class Search:
         spent = np.zeros(3, np.int64)
         seconds, error = 0.0, None
         if reason is None:
-            for chunk, start in enumerate(range(0, len(entrants), self.execution.chunk)):
+            size = self.execution.chunk(self.samples.inputs[0].size)
+            for chunk, start in enumerate(range(0, len(entrants), size)):
                 result = self.journal.done.get((number, chunk))
                 if result is None:
-                    index = entrants[start : start + self.execution.chunk]
+                    index = entrants[start : start + size]
                     with unmoved():
                         result = self._unit(number, stage, index, ledger, start, len(entrants))
                     self.journal.write((number, chunk), result)

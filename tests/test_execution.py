@@ -26,8 +26,9 @@ def test_batches_are_padded_to_few_widths_and_never_beyond_the_own(width: int) -
 
 
 def test_a_unit_of_work_covers_several_batches() -> None:
-    assert execution(width=1).chunk == 64
-    assert execution(width=256).chunk == 1024
+    assert execution(width=1).chunk(784) == 64
+    assert execution(width=64).chunk(3072) == 1024
+    assert execution(width=64).chunk(150_528) == 256
 
 
 @pytest.mark.parametrize("options", [{"precision": "float16"}, {"width": 0}, {"width": -3}])

@@ -212,7 +212,7 @@ HEADER = {"plan_digest": "x"}
 
 def large() -> Bench:
     """150 samples in chunks of 64: three units a stage at most."""
-    return bench(n=150, execution=Execution(device="cpu", threads=1, width=16))
+    return bench(n=150, execution=Execution(device="cpu", threads=1, width=4))
 
 
 def bits(ledger: Ledger, rows: list[AttackRow]) -> dict[str, Any]:
