@@ -16,7 +16,7 @@ from auditor.record import read_evidence, read_record
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mnist"
 SCAN = (
-    "scan", "robust.onnx", "--data", "samples.npz", "--epsilon", "0.3", "--limit", "150", "--batch-size", "16",
+    "scan", "robust.onnx", "--data", "samples.npz", "--epsilon", "0.3", "--limit", "150", "--batch-size", "8",
     "--attack", "noise:steps=4", "--attack", "pgd:steps=20,loss=margin", "--attack", "apgd:steps=20,loss=dlr",
     "--attack", "square:steps=60", "--progress", "none",
 )  # fmt: skip
