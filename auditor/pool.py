@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -157,6 +157,7 @@ class Pool:
     def ask(self, query: Query, owners: np.ndarray, rows: Rows) -> tuple[Reply, np.ndarray]:
         """The reply, and which rows are dead: their claim broke the threat model."""
         problem, owner = self.problem(OBJECTIVE), query.owner
+        query = _deployed(query, problem)
 
         def objective(scores: Tensor, start: int) -> Tensor:
             if owner is None:
@@ -211,6 +212,7 @@ class Pool:
         points = torch.cat([part.points for part in parts])
         asserted = np.concatenate([part.claims for part in parts])
         problem = self.arena.problem(slots, torch.cat([part.restarts for part in parts]))
+        points = problem.on_grid(points)
         places = slots.cpu().numpy()
         try:
             reply = self.oracle.ask(Query(points=points, gradient=False), lambda scores, _: problem.margin(scores))
@@ -231,3 +233,14 @@ class Pool:
         self.gathered = None
         if self.rows is not None:
             self.rows = take(self.rows, index) if len(self.places) else None
+
+
+def _deployed(query: Query, problem: Problem) -> Query:
+    """The query about points as the deployed input can hold them; probes may lie between its steps."""
+    if problem.grid is None or query.view is not None:
+        return query
+    rows = problem if query.owner is None else problem.take(query.owner)
+    points = rows.on_grid(query.points)
+    if query.probes is not None:
+        points = torch.where(rows.wide(query.probes), query.points, points)
+    return replace(query, points=points)

@@ -17,6 +17,8 @@ ROUNDING = 2.0**-24
 """Relative error of one float32 rounding."""
 SHRINKINGS = 4
 """Rounds in which a point's way to the l2 ball is lengthened by what the box cuts off; each stays inside."""
+SHORTENED = tuple(1 - step / 64 for step in range(16, -1, -1))
+"""Shares of the way to a point, at which it is tried whether the nearest step of the grid lies in the ball."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +100,12 @@ class Problem:
         return direction if self.weights is None else direction * self.weights
 
     def project(self, points: Tensor) -> Tensor:
-        """The points, moved into the threat model; never outside it by rounding, which is always inward."""
+        """The points, moved into the threat model; never outside it by rounding, which is always inward.
+
+        All but its grid: the host brings points there when it asks about them (`on_grid`), so that small steps add up.
+        """
         if self.norm is Norm.L2:
             points = self._shrunk(points)
-        if self.grid is not None:
-            points = self._snap(points)
         points = points.clamp(self.lower, self.upper)
         if self.norm in (Norm.LINF, Norm.L2):  # the balls of the others are wider than the box it has been brought to
             self.projected[:] = [(points, points._version)]
@@ -173,15 +176,32 @@ class Problem:
             factor = torch.maximum(factor, longest.clamp_max(1))
         return torch.where(self.wide(factor) < 1, self.inputs + change * self.wide(factor), points)
 
-    def _snap(self, points: Tensor) -> Tensor:
-        """To the grid; in the l2 ball towards the clean input, so that the point stays inside."""
-        spacing = float(self.grid or 1)
-        steps = points.double() / spacing
-        if self.norm is Norm.LINF:
-            return (steps.round() * spacing).to(points.dtype)
+    def on_grid(self, points: Tensor) -> Tensor:
+        """The points as the deployed input can hold them: the nearest of its steps; all as they are without a grid.
+
+        What lies in the ball stays in it: where the nearest step is outside, the way there is shortened first.
+        """
+        if self.grid is None:
+            return points
+        spacing = self.grid
         centre = (self.inputs.double() / spacing).round()
-        inward = centre + (steps - centre + 1e-6 * (steps - centre).sign()).trunc()
-        return (inward * spacing).to(points.dtype)
+        change = points.double() / spacing - centre
+        nearest = change.round()
+        if self.norm is not Norm.LINF:  # the box of linf ends on the grid
+            weights = 1 if self.weights is None else self.weights.double()
+            epsilon = self.epsilon if self.weights is None else self.epsilon * (1 - 1e-6)  # weights are rounded here
+            order = {Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}[self.norm]
+
+            def inside(steps: Tensor) -> Tensor:
+                size = (steps * spacing / weights).flatten(1).norm(p=order, dim=1)
+                return self.wide(size <= epsilon)
+
+            rounded = (change + 1e-6 * change.sign()).trunc()
+            for share in SHORTENED:
+                shorter = (share * change).round()
+                rounded = torch.where(inside(shorter), shorter, rounded)
+            nearest = torch.where(inside(change * (1 - 1e-6)), rounded, nearest)
+        return ((centre + nearest) * spacing).float().to(points.dtype)
 
 
 PER_ROW = ("inputs", "labels", "targets", "epsilon", "lower", "upper", "slots", "ids", "restarts", "ages")
