@@ -296,7 +296,6 @@ def outside(problem: Problem, x: Tensor) -> Tensor:
         ({}, {"begin": lambda problem, x: x * torch.nan}, {"not finite": 3}),
         ({}, {"move": outside}, {"outside the ball": 3}),
         ({}, {"steps": 1, "move": outside}, {"outside the ball": 3}),
-        ({"grid": 0.5}, {"begin": lambda problem, x: x + 1.3}, {"off the grid": 3}),
         ({}, {"begin": lambda problem, x: torch.cat([x, x], dim=1)}, {"wrong shape or dtype": 3}),
         ({}, {"begin": lambda problem, x: x.to(torch.float16)}, {"wrong shape or dtype": 3}),
         ({}, {"move": lambda problem, x: x[:, :0]}, {"wrong shape or dtype": 3}),
@@ -373,6 +372,37 @@ def test_points_that_are_no_probes_are_claims(tmp_path: Path) -> None:
     assert found.adversarial[:, 0].tolist() == [2, 2]
     # the clearest claim comes first: it was outside the ball
     assert found.rejected == {"outside the ball": 2}
+
+
+# the grid
+
+
+def test_points_are_asked_about_on_the_grid_and_small_steps_add_up(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    class Creep(Walk):
+        def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+            asked.append(float(reply.points[0, 0]))
+            return Rows(x=rows.x + 0.11)
+
+    found = play(line(grid=0.5), Creep(steps=20), tmp_path)
+    assert asked[:12] == [0, 0, 0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1, 1, 1]
+    assert found.broken.all()
+    assert found.adversarial[0, 0] == 1.5
+    ended = play(line(grid=0.5), Walk(steps=1, move=to(1.3)), tmp_path)
+    assert ended.adversarial[0, 0] == 1.5
+
+
+def test_probes_may_lie_between_the_steps(tmp_path: Path) -> None:
+    asked: list[list[float]] = []
+
+    class Feeling(Scout):
+        def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+            asked.append(reply.points[:, 0].tolist())
+            return rows
+
+    play(line(grid=0.5), Feeling(steps=1, begin=to(0.2)), tmp_path)
+    assert asked == [[0.0, pytest.approx(2.2), pytest.approx(100.2)]]
 
 
 # what goes wrong

@@ -91,7 +91,7 @@ def test_what_is_projected_is_never_refused(name: str, features: int, dtype: tor
         inputs, threat = case(name, features, epsilon)
         problem, verifier = pose(inputs, threat, dtype)
         for points in wild_points(problem):
-            projected = problem.project(points)
+            projected = problem.on_grid(problem.project(points))
             assert projected.dtype is dtype
             assert bool(problem.contains(projected).all())
             assert not refusals(verifier, projected), f"epsilon {epsilon}"
@@ -111,7 +111,7 @@ def test_neither_at_other_magnitudes(norm: Norm, magnitude: float) -> None:
 def test_projection_leaves_points_inside_alone(name: str) -> None:
     inputs, threat = case(name, 40, 16 / 255)
     problem, _ = pose(inputs, threat, torch.float64)
-    assert torch.equal(problem.project(problem.inputs).float(), problem.inputs.float())
+    assert torch.equal(problem.on_grid(problem.project(problem.inputs)).float(), problem.inputs.float())
     inside = problem.project(problem.random_point())
     torch.testing.assert_close(problem.project(inside), inside, rtol=0, atol=1e-7)
 
@@ -145,6 +145,36 @@ def test_l2_projection_is_the_nearest_point_of_ball_and_box(name: str) -> None:
         nearest = (scaled * below).clamp(low, high)
         found = (problem.project(point) - problem.inputs) / weights
         assert float((found - nearest).norm(dim=1).max()) < 1e-4 * 0.3
+
+
+@pytest.mark.parametrize("name", ["linf on the grid", "l2 on the grid", "l2 weighted on the grid"])
+def test_the_grid_is_reached_by_the_shortest_way(name: str) -> None:
+    for features, epsilon in ((10, 40 / 255), (3000, 0.5)):
+        inputs, threat = case(name, features, epsilon)
+        problem, _ = pose(inputs, threat, torch.float64)
+        direction = problem.steepest(problem.draws.normal(features, dtype=torch.float64))
+        points = problem.project(problem.inputs + problem.wide(problem.epsilon) * direction)
+        snapped = problem.on_grid(points)
+        assert float((snapped * 255 - (snapped * 255).round()).abs().max()) < 1e-4
+        if threat.norm is Norm.LINF:
+            assert float((snapped - points).abs().max()) <= 0.5 / 255 + 1e-6
+        else:  # the edge of the ball is not on the grid: a little of the way is given up
+            weights = 1 if problem.weights is None else problem.weights
+            before, after = (((p - problem.inputs) / weights).norm(dim=1) for p in (points, snapped))
+            assert float((before - after).max()) < 0.04 * epsilon
+            assert float(after.max()) <= epsilon * (1 + 1e-6)
+
+
+def test_without_a_grid_points_stay_as_they_are_and_outside_points_stay_outside() -> None:
+    inputs, threat = case("l2 bounded", 10, 0.1)
+    problem, _ = pose(inputs, threat)
+    points = problem.random_point()
+    assert problem.on_grid(points) is points
+    for name in ("linf on the grid", "l2 on the grid"):
+        inputs, threat = case(name, 10, 0.1)
+        problem, verifier = pose(inputs, threat)
+        assert refusals(verifier, problem.on_grid(problem.inputs + 0.3)) <= {Reason.BALL, Reason.BOUNDS}
+        assert refusals(verifier, problem.on_grid(problem.inputs + 0.3))
 
 
 def test_linf_projection_is_the_nearest_point() -> None:

@@ -12,6 +12,7 @@ from auditor.plugins.attacks.pgd import PGD
 
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.execution import Execution
+from auditor.samples import Samples
 from auditor.testing import check_attack
 from auditor.threat import Norm, ThreatModel
 
@@ -68,6 +69,25 @@ def test_the_start_is_random_unless_told_otherwise() -> None:
     moved = made.play(PGD(steps=1, rel_step=0.0)).ledger.best - made.samples.inputs
     assert (np.abs(moved).max(axis=1) > 0).all()
     assert np.abs(moved).max() <= 0.01
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 2 / 255), (Norm.LINF, 8 / 255), (Norm.L2, 0.5)])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_steps_smaller_than_those_of_an_8_bit_input_add_up(norm: Norm, epsilon: float, share: float) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(2, 300))
+    slope = weight[1] - weight[0]
+    reach = epsilon * np.linalg.norm(slope, ord=1 if norm is Norm.LINF else 2)
+    for x in rng.integers(30, 220, (5, 300)):
+        pixels = (x.astype(np.float32) / np.float32(255))[None]
+        bias = np.array(
+            [0.0, -float(pixels[0].astype(float) @ slope) - share * reach]
+        )  # falls at this share of epsilon
+        samples = Samples(inputs=pixels, labels=np.zeros(1, np.int64), ids=np.arange(1))
+        threat = ThreatModel(norm=norm, epsilon=epsilon, bounds=(0.0, 1.0), grid=1 / 255)
+        trial = Bench(target=LinearTarget(weight, bias), samples=samples, threat=threat).play(PGD(steps=100))
+        assert trial.broken.all()
+        assert trial.row.rejected == {}
 
 
 def saturated() -> Bench:
