@@ -164,8 +164,11 @@ class ThreatModel:
             )
         reach = np.floor(radius / spacing + 1e-9)
         low, high = self.bounds or (-np.inf, np.inf)
-        lower = np.maximum(steps - reach, np.ceil(low / spacing - 1e-9)) * spacing
-        upper = np.minimum(steps + reach, np.floor(high / spacing + 1e-9)) * spacing
+        first, last = np.ceil(low / spacing - 1e-9), np.floor(high / spacing + 1e-9)
+        first += float(np.float32(first * spacing)) < low  # float32 may round a step across the bound
+        last -= float(np.float32(last * spacing)) > high
+        lower = np.maximum(steps - reach, first) * spacing
+        upper = np.minimum(steps + reach, last) * spacing
         return lower, upper
 
 
