@@ -159,6 +159,19 @@ def test_the_grid_of_8_bit_pictures(levels: float) -> None:
     np.testing.assert_array_equal(region.upper[0], PIXELS[np.minimum(number + int(levels), 255)])
 
 
+@pytest.mark.parametrize("bounds", [(-0.6, 0.6), (-0.3, 0.3), (0.0, 0.7), (-1.0, 1.0)])
+def test_the_grid_ends_inside_bounds_that_float32_can_not_hold(bounds: tuple[float, float]) -> None:
+    x = (np.arange(-2, 3) * 0.1).astype(np.float32)[np.newaxis]
+    x = x[:, (x[0] >= bounds[0]) & (x[0] <= bounds[1])]
+    region = ThreatModel(epsilon=5, bounds=bounds, grid=0.1).region(samples(x))
+    for edge in (region.lower, region.upper):
+        steps = np.rint(edge.astype(np.float64) / 0.1)
+        np.testing.assert_array_equal(edge, (steps * 0.1).astype(np.float32))
+        assert ((edge.astype(np.float64) >= bounds[0]) & (edge.astype(np.float64) <= bounds[1])).all()
+    assert (region.upper > bounds[1] - 0.11).all()
+    assert (region.lower < bounds[0] + 0.11).all()
+
+
 def test_inputs_off_the_grid_are_refused() -> None:
     with pytest.raises(SamplesError, match=r"up to 0\.4\d* steps off it"):
         ThreatModel(epsilon=0.1, grid=1 / 255).region(samples([0.0, 0.4 / 255]))
