@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from auditor.job import Job
 
 WITNESS = "certificates.npz"
+REFUSED = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
+"""What an operating system says when it will not write."""
 OURS = (AUDIT, EVIDENCE, WITNESS, JOURNAL)
 
 
@@ -49,6 +52,8 @@ class Folder:
                 clear(job.out)
             yield cls(job.out, Journal(job.out, header, resume=job.resume))
         except OSError as error:
+            if error.errno not in REFUSED:
+                raise
             raise RecordError(
                 f"The record in {job.out} can't be written ({error.strerror or error}); free space or give another "
                 "--out, then --resume."
