@@ -15,6 +15,9 @@ from auditor.ledger import UnitResult
 from auditor.problem import Problem
 from auditor.verify import Reason, Ruling, Verifier
 
+HARMLESS = (Reason.NOT_MISCLASSIFIED, Reason.TIE, Reason.NO_ANSWER, Reason.UNCHANGED)
+"""Refusals that break no rule of the threat model: the row may go on."""
+
 
 class Claims:
     """Per sample of the chunk (`slot`), `[k]`: what has been claimed, ruled and spent.
@@ -83,7 +86,7 @@ class Claims:
         if ruling is None or ruling.broken:
             return False
         self.rejected[str(ruling.reason)] += 1
-        if ruling.reason not in (Reason.NOT_MISCLASSIFIED, Reason.UNCHANGED):
+        if ruling.reason not in HARMLESS:
             return True
         if np.isfinite(margin):  # twin and target disagree here: the next claim has to be clearer
             self.demand[slot] = max(-2 * margin, self.demand[slot])

@@ -34,11 +34,14 @@ class Main(click.Group):
         except click.ClickException as error:
             error.show()
             sys.exit(2)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(2)
+            where = f" ({os.fsencode(str(error.filename))[:80].decode('utf-8', 'replace')})" if error.filename else ""
+            sys.exit(_say(f"The system refused a file{where}: {error.strerror or error}.", 2))
         except (click.Abort, KeyboardInterrupt):
             sys.exit(_say("Interrupted; what was finished is kept, --resume goes on.", 130))
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(2)
         except Exception as error:
             if os.environ.get("ADVAUDIT_DEBUG"):
                 raise
@@ -89,7 +92,7 @@ def plugins_dir(command: Any) -> Any:
 @click.option("--attack", "attacks", multiple=True, metavar="NAME[:OPTION=VALUE,…]", help="Instead; repeatable.")
 @click.option("--preprocess", metavar="NAME|FILE", help="What stands before the file: imagenet, cifar10, centred, …")
 @click.option("--limit", type=click.IntRange(min=1), help="A seeded subset of this many samples.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of every draw; default 0.")
+@click.option("--seed", type=click.IntRange(0, 2**62), help="Of every draw; default 0.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows that the search computes at once.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default auto.")
 @click.option("--access", type=click.Choice(["gradient", "score", "decision"]), help="The most the attacker may see.")
@@ -143,7 +146,7 @@ def gate(record: Path, config: Path | None, fail_under: float | None) -> int:
     """Judge an old RECORD by a policy, without the model."""
     from auditor.config import read_config
     from auditor.gate import Rule, judged
-    from auditor.record import read_record
+    from auditor.record import check_whole, read_record
     from auditor.verdict import exit_code, tell
 
     if config is None and fail_under is None:
@@ -151,7 +154,9 @@ def gate(record: Path, config: Path | None, fail_under: float | None) -> int:
     rules = [] if config is None else list(read_config(config).gate)
     if fail_under is not None:
         rules.append(Rule(metric="robust_accuracy", at_least=fail_under))
-    result = judged(read_record(record), rules)
+    found = read_record(record)
+    check_whole(found, record if record.is_dir() else record.parent)
+    result = judged(found, rules)
     for line in tell(result):
         click.echo(line)
     return exit_code(result.verdict)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from auditor.errors import UsageError
 from auditor.gate import Rule
@@ -40,7 +40,7 @@ class SamplesTable(Table, frozen=True, kw_only=True):
     classes: list[str] | None = None
     labels: str = "given"
     size: list[int] | None = None
-    limit: int | None = None
+    limit: Annotated[int, Meta(ge=1)] | None = None
 
 
 class ThreatTable(Table, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class SearchTable(Table, frozen=True, kw_only=True):
     """[search]"""
 
     suite: str = "standard"
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
     access: str = "gradient"
     certify: bool = True
 
@@ -72,8 +72,8 @@ class RunTable(Table, frozen=True, kw_only=True):
     batch_size: int | None = None
     threads: int | None = None
     precision: str = "float32"
-    timeout: float = 60.0
-    memory: int = 8 << 30
+    timeout: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
+    memory: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 8 << 30
 
 
 class Config(Table, frozen=True, kw_only=True):

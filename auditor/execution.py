@@ -27,6 +27,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
+        if not 1 <= self.threads <= 4096:
+            raise UsageError(f"threads is from 1 to 4096, got {self.threads}.")
         if self.width < 1:
             raise UsageError(f"--batch-size is at least 1, got {self.width}.")
 

@@ -29,7 +29,10 @@ class Agreement:
 
 
 def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) -> Agreement:
-    """Compare twin and target on inputs `[n, *sample_shape]`; the target is asked at batch 1."""
+    """Compare twin and target on inputs `[n, *sample_shape]`; the target is asked at batch 1.
+
+    Scores that are infinite or NaN in either count for the labels alone.
+    """
     scores = target.scores(inputs, batch=1)
     dtype = DTYPES[execution.precision]
     twin.module.to(device=execution.device, dtype=dtype)
@@ -39,11 +42,13 @@ def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) 
             for part in np.array_split(inputs, max(len(inputs) // execution.width, 1))
         ]
     copied = np.concatenate(parts)
+    finite = np.isfinite(scores) & np.isfinite(copied)
+    apart = np.abs(np.where(finite, scores, 0) - np.where(finite, copied, 0))
     return Agreement(
         n=len(inputs),
         labels=float((scores.argmax(1) == copied.argmax(1)).mean()),
-        difference=float(np.abs(scores - copied).max()),
-        scale=float(np.abs(scores).max()),
+        difference=float(apart.max(initial=0.0)),
+        scale=float(np.abs(scores[finite]).max(initial=0.0)),
     )
 
 

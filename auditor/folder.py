@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ import msgspec
 import numpy as np
 
 from auditor.errors import RecordError, UsageError
-from auditor.journal import BLOCKS, JOURNAL, Journal, write_whole
-from auditor.record import AUDIT, EVIDENCE, SCHEMA, Record
+from auditor.journal import JOURNAL, Journal, clear_blocks, write_whole
+from auditor.record import AUDIT, EVIDENCE, SCHEMA, Record, read_record
 
 if TYPE_CHECKING:
     from auditor.job import Job
@@ -46,6 +45,8 @@ class Folder:
             "schema": SCHEMA,
             "plan_digest": digest(plan),
             "execution": msgspec.to_builtins(job.execution),
+            "set of plugins": [[plugin.name, plugin.version, plugin.sha256] for plugin in job.plugins],
+            "runtime": dict(job.target.runtime),
         }
         try:
             if job.overwrite:
@@ -70,6 +71,20 @@ class Folder:
         return record
 
 
+def finished(job: Job, plan: dict[str, Any]) -> Record | None:
+    """The complete record of this very plan, where a resumed scan finds one. Raises RecordError for another's."""
+    from auditor.job import digest
+
+    if not job.resume or not (job.out / AUDIT).exists():
+        return None
+    record = read_record(job.out)
+    if record.plan_digest != digest(plan) or not record.complete:
+        raise RecordError(
+            f"{job.out} holds the complete record of another plan; give its options, another --out, or --overwrite."
+        )
+    return record
+
+
 def claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     """Check that a scan may write here. Raises UsageError where it may not."""
     if path.exists() and not path.is_dir():
@@ -78,7 +93,7 @@ def claim(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise UsageError("--resume goes on with a record and --overwrite replaces it; give one of them.")
     if overwrite:
         return
-    if (path / AUDIT).exists():
+    if (path / AUDIT).exists() and not resume:
         raise UsageError(f"{path} holds a complete record already; give --overwrite to replace it, or another --out.")
     if (path / JOURNAL).exists() and not resume:
         raise UsageError(f"{path} holds a scan that was stopped; give --resume to go on with it, or --overwrite.")
@@ -88,7 +103,7 @@ def clear(path: Path) -> None:
     """Take away what an earlier scan wrote, and nothing else."""
     for name in OURS:
         (path / name).unlink(missing_ok=True)
-    shutil.rmtree(path / BLOCKS, ignore_errors=True)
+    clear_blocks(path)
 
 
 def write_record(path: Path, record: Record) -> None:

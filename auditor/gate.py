@@ -81,6 +81,12 @@ def _rows(rule: Rule, record: Record) -> list[RuleRow]:
         name = next(row.name for row in record.by_class if row.label == label)
         own = [outcome for outcome in record.outcomes if outcome.label == label]
         rows.append(_judged(rule, record, own, f"{rule.metric.replace('_', ' ')} of {name} at least {rule.at_least:g}"))
+    absent = record.model.classes - len(record.by_class)
+    if rule.each_class and absent > 0:
+        reason = f"{absent} of the model's {record.model.classes} classes have no samples"
+        rows.append(
+            RuleRow(rule=rule.text, value=None, threshold=rule.at_least, status=Verdict.INCONCLUSIVE, reason=reason)
+        )
     return rows
 
 
@@ -128,6 +134,8 @@ def _judged(rule: Rule, record: Record, outcomes: list[Outcome], text: str) -> R
 
 def _span(metric: str, outcomes: list[Outcome], record: Record) -> tuple[int | None, int | None]:
     """How many samples are good for the metric: at least, and at most, given what is not known."""
+    if metric == "clean_accuracy" and record.samples.labels == "predicted":
+        return None, None  # labels that are the model's own answers say nothing of its accuracy
     if metric == "clean_accuracy":
         correct = sum(outcome.clean_label == outcome.label for outcome in outcomes)
         return correct, correct

@@ -38,7 +38,7 @@ BUNDLED = (
     *(f"auditor.plugins.samples.{name}" for name in ("npz", "images", "csv_")),
     *(
         f"auditor.plugins.checks.{name}"
-        for name in ("gradients", "randomised", "companions", "probabilities", "fidelity", "gradient_free")
+        for name in ("gradients", "randomised", "companions", "probabilities", "fidelity", "gradient_free", "refusals")
     ),
     "auditor.plugins.defenses.bit_depth",
     "auditor.plugins.certifiers.affine",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.access import Access
 from auditor.execution import Execution
 from auditor.gate import Rule
+from auditor.record import Plugin
 from auditor.samples import Samples
 from auditor.suite import Stage
 from auditor.target import Target
@@ -30,7 +31,8 @@ class Job:
     output that was asked for. suite: the stages. access: the most that attacks may use. labels: `given` or `predicted`.
     limit: a seeded subset of the samples. certify: whether certifiers run. go_on: scan even
     where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one
-    that is there. command: how to repeat it.
+    that is there. command: how to repeat it. plugins: those that were loaded, which a
+    resumed scan must share.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Job:
     defenses: list[Defense] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     command: str = ""
+    plugins: list[Plugin] = field(default_factory=list)
 
     def plan(self, target: Target, samples: Samples) -> dict[str, Any]:
         """What decides the result: model, samples, threat, suite, seed, access and versions; nothing about paths."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from dataclasses import fields
@@ -15,7 +17,9 @@ from auditor.ledger import UnitResult
 from auditor.record import read_arrays
 
 JOURNAL = "journal.jsonl"
-BLOCKS = "blocks"
+BLOCKS = "journal.blocks"
+OWN = "[0-9][0-9][0-9]-[0-9][0-9][0-9][0-9][0-9].npz"
+"""Names of our blocks: nothing else is ever taken away."""
 Key = tuple[int, int]
 ARRAYS = ("index", "broken", "lost", "full", "margin", "best", "spent", "adversarial", "label", "distance")
 
@@ -56,15 +60,18 @@ class Journal:
         for line in lines[1:]:
             try:
                 entry = json.loads(line)
-                result = self._load(entry)
+                result, key = self._load(entry), (int(entry["stage"]), int(entry["chunk"]))
             except Exception:  # a torn block fails in a dozen ways, by numpy's errors and those of zip and zlib
                 break
-            self.done[(entry["stage"], entry["chunk"])] = result
+            self.done[key] = result
             kept.append(line)
         return kept
 
     def _load(self, entry: dict[str, Any]) -> UnitResult:
-        arrays = read_arrays(self.folder / BLOCKS / entry["block"])
+        path = self.folder / BLOCKS / Path(entry["block"]).name
+        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            raise ValueError(f"{path} is not the block that was written")
+        arrays = read_arrays(path)
         columns = {name: arrays[name] for name in ARRAYS}
         return UnitResult(**columns, rejected=entry["rejected"], error=entry["error"], seconds=entry["seconds"])
 
@@ -81,6 +88,7 @@ class Journal:
             "stage": key[0],
             "chunk": key[1],
             "block": block,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "rejected": result.rejected,
             "error": result.error,
             "seconds": result.seconds,
@@ -92,10 +100,19 @@ class Journal:
 
     def close(self) -> None:
         """Take journal and blocks away once the record is complete."""
-        for block in (self.folder / BLOCKS).glob("*.npz"):
-            block.unlink()
-        (self.folder / BLOCKS).rmdir()
         self.path.unlink()
+        clear_blocks(self.folder)
+
+
+def clear_blocks(folder: Path) -> None:
+    """Take our blocks away, and their folder unless something else lies in it. A link is not followed."""
+    blocks = folder / BLOCKS
+    if blocks.is_symlink() or not blocks.is_dir():
+        return
+    for block in blocks.glob(OWN):
+        block.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        blocks.rmdir()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -40,8 +40,8 @@ class Ledger:
 
     ids: of the samples, which break ties. correct: classified correctly when clean, so worth attacking. spared:
     certified and not drawn to be attacked all the same. broken: an adversarial example was verified. full: some attack
-    ran its full budget. lost: the target was lost while it was being judged. stage: number of the stage that broke it,
-    -1 for none. margin, best: the smallest margin found and its point.
+    ran its full budget. met: some attack was tried on it. lost: the target was lost while it was being judged. stage:
+    number of the stage that broke it, -1 for none. margin, best: the smallest margin found and its point.
     """
 
     ids: np.ndarray
@@ -49,6 +49,7 @@ class Ledger:
     spared: np.ndarray
     broken: np.ndarray
     full: np.ndarray
+    met: np.ndarray
     lost: np.ndarray
     stage: np.ndarray
     label: np.ndarray
@@ -68,6 +69,7 @@ class Ledger:
             spared=np.zeros(n, bool) if spared is None else spared.copy(),
             broken=np.zeros(n, bool),
             full=np.zeros(n, bool),
+            met=np.zeros(n, bool),
             lost=np.zeros(n, bool),
             stage=np.full(n, -1, np.int64),
             label=np.full(n, -1, np.int64),
@@ -100,6 +102,7 @@ class Ledger:
     def apply(self, stage: int, result: UnitResult) -> None:
         """Enter the result of a unit of work."""
         index = result.index
+        self.met[index] = True
         self.spent[index] += result.spent
         self.lost[index] |= result.lost
         if result.error is None:

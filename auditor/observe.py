@@ -58,7 +58,7 @@ def observe(target: Target, samples: Samples) -> Observation:
     x = samples.inputs
     alone = target.scores(x, batch=1)
     probed = min(PROBED, len(x))
-    scale = max(float(np.abs(alone).max(initial=0.0)), 1e-12)
+    scale = max(float(np.abs(alone[np.isfinite(alone)]).max(initial=0.0)), 1e-12)
     repeats = [target.scores(x[:probed], batch=1) for _ in range(REPEATS - 1)]
     together = target.scores(x[:probed], batch=probed)
     repeat = _difference(alone[:probed], repeats, scale)
@@ -79,7 +79,16 @@ def observe(target: Target, samples: Samples) -> Observation:
 
 
 def _difference(reference: np.ndarray, others: list[np.ndarray], scale: float) -> float:
-    return max((float(np.abs(other - reference).max(initial=0.0)) for other in others), default=0.0) / scale
+    """Largest difference of scores as a share of scale; a score that is finite in one alone differs by 1."""
+    worst = 0.0
+    for other in others:
+        both = np.isfinite(other) & np.isfinite(reference)
+        worst = max(
+            worst, float(np.abs(np.where(both, other, 0) - np.where(both, reference, 0)).max(initial=0.0)) / scale
+        )
+        odd = ~both & ~((other == reference) | (np.isnan(other) & np.isnan(reference)))
+        worst = max(worst, float(odd.any()))
+    return worst
 
 
 def near_chance(accuracy: float, classes: int, n: int) -> bool:

@@ -56,7 +56,7 @@ def _outcome(
     elif ledger.full[i]:
         status = Status.WITHSTOOD
     else:
-        status = Status.ERROR if ledger.spent[i].any() else Status.UNATTACKED
+        status = Status.ERROR if ledger.met[i] else Status.UNATTACKED
     forwards, backwards, queries = (int(v) for v in ledger.spent[i])
     return Outcome(
         id=int(samples.ids[i]),

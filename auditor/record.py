@@ -303,7 +303,11 @@ def read_record(folder: Path) -> Record:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise RecordError(f"A record is a directory with {AUDIT} in it; {folder} has none that can be read.") from error
+        inside = sorted(found.parent.name for found in folder.glob(f"*/{AUDIT}")) if folder.is_dir() else []
+        hint = f"; it holds {', '.join(inside)}, name one of them" if inside else ""
+        raise RecordError(
+            f"A record is a directory with {AUDIT} in it; {folder} has none that can be read{hint}."
+        ) from error
     try:
         schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
         if schema != SCHEMA:
@@ -313,6 +317,16 @@ def read_record(folder: Path) -> Record:
         return msgspec.json.decode(raw, type=Record)
     except msgspec.DecodeError as error:
         raise RecordError(f"{path} is not a record that advaudit wrote ({error}); scan again.") from error
+
+
+def check_whole(record: Record, folder: Path) -> None:
+    """Raise RecordError unless the scan ended, and outcomes and evidence are those that it wrote."""
+    if not record.complete:
+        raise RecordError(f"The record in {folder} is not complete; go on with the scan (--resume).")
+    if not (folder / EVIDENCE).exists():
+        return  # an audit.json by itself can't be held against anything
+    if digest_outcomes(record.outcomes, read_evidence(folder)) != record.outcomes_digest:
+        raise RecordError(f"Outcomes or evidence in {folder} are not those that were written; scan again.")
 
 
 def read_evidence(folder: Path) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from auditor.errors import RecordError
 from auditor.host import Host
 from auditor.preprocess import Preprocess
-from auditor.record import Record, read_evidence, read_record
+from auditor.record import Record, check_whole, read_evidence, read_record
 from auditor.target import Target, TargetOptions
 from auditor.threat import Norm
 from auditor.verify import reached, size
@@ -45,6 +45,7 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
     """
     known = read_record(record)
     folder = record if record.is_dir() else record.parent
+    check_whole(known, folder)
     evidence = read_evidence(folder)
     _check_consistent(known, evidence)
     host = Host.load(folder=plugins_dir)
@@ -104,6 +105,8 @@ def _fails(record: Record, evidence: dict[str, np.ndarray], row: int, target: Ta
     label, claimed = int(evidence["label"][row]), int(evidence["adversarial_label"][row])
     if not np.isfinite(adversarial).all() or adversarial.shape != clean.shape:
         return "not finite or of another shape"
+    if np.array_equal(adversarial, clean):
+        return "unchanged"
     if (reason := _outside(record, evidence, row)) is not None:
         return reason
     goal = None if record.threat.goal == "untargeted" else int(record.threat.goal.partition(":")[2])
@@ -112,7 +115,7 @@ def _fails(record: Record, evidence: dict[str, np.ndarray], row: int, target: Ta
         return "not misclassified"
     if claimed not in {int(scores.argmax()) for scores in answers}:
         return "another label than recorded"
-    if int(target.labels(clean[None], batch=1)[0]) != label and record.samples.labels == "given":
+    if int(target.labels(clean[None], batch=1)[0]) != label:
         return "misclassified when clean"
     return None
 
@@ -127,11 +130,16 @@ def _outside(record: Record, evidence: dict[str, np.ndarray], row: int) -> str |
     if threat.bounds is not None and (y.min() < threat.bounds[0] or y.max() > threat.bounds[1]):
         return "outside the bounds"
     change = y - x
+    if threat.grid is not None:
+        steps = np.rint(y / threat.grid)
+        if not np.array_equal((steps * threat.grid).astype(np.float32), evidence["x_adv"][row]):
+            return "off the grid"
+        change = (steps - np.rint(x / threat.grid)) * threat.grid
     if "frozen" in evidence and change[evidence["frozen"].reshape(change.shape)].any():
         return "changes a frozen feature"
     if "weights" in evidence:
-        change = change / np.broadcast_to(evidence["weights"], change.shape)
-    slack = 1e-6 * (threat.grid or 0.0)
-    if threat.epsilon is not None and size(Norm(threat.norm), change) > threat.epsilon * (1 + 1e-12) + slack:
+        weights = evidence["weights"]
+        change = change / (weights.reshape(change.shape) if weights.size == change.size else weights)
+    if threat.epsilon is not None and size(Norm(threat.norm), change) > threat.epsilon * (1 + 1e-12):
         return "outside the ball"
     return None

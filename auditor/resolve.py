@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ from auditor.samples import SamplesOptions
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
 from auditor.target import TargetOptions
 from auditor.threat import Goal, Norm, ThreatModel, parse_epsilon
+
+LARGEST = 1e9
+"""Epsilon up to which float32 arithmetic on inputs makes sense."""
 
 
 def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job], Path]:
@@ -68,8 +72,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     target, loaded = open_parts(model, data, wanted, samples, defenses, host)
     models = threats(config, options, folder, pixels=loaded.pixels, boxes=loaded.lower is not None)
     base = Job(
-        model=model,
-        data=data,
+        model=legible(model),
+        data=legible(data),
         target=target,
         samples=loaded,
         threat=models[0],
@@ -87,7 +91,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         overwrite=options["overwrite"],
         defenses=defenses,
         rules=rules,
-        command=shlex.join(["advaudit", *sys.argv[1:]]),
+        command=legible(shlex.join(["advaudit", *sys.argv[1:]])),
+        plugins=host.plugins,
     )
     if len(models) == 1:
         return [base], out
@@ -107,9 +112,15 @@ def threats(config: Config, options: dict[str, Any], folder: Path, *, pixels: bo
                 "The samples have `lower` and `upper` arrays, which are the threat by themselves; "
                 "drop the norm and epsilon, or take the arrays out."
             )
-        bounds = options["bounds"] or (tables[0].bounds if tables else None)
-        goal = Goal.parse(options["goal"] or (tables[0].goal if tables else "untargeted"))
-        return [ThreatModel(epsilon=1.0, boxes=True, bounds=_pair(bounds), goal=goal)]
+        first = tables[0] if tables else ThreatTable()
+        more = [name for name in ("bounds", "weights", "frozen", "grid") if getattr(first, name) is not None]
+        more += ["bounds"] if options["bounds"] else []
+        if more or len(tables) > 1:
+            what = more[0] if more else "a second [[threat]]"
+            raise UsageError(
+                f"The samples' own boxes are the whole threat, {what} beside them is not; put it into them."
+            )
+        return [ThreatModel(name=first.name, epsilon=1.0, boxes=True, goal=Goal.parse(options["goal"] or first.goal))]
     if given or not tables:
         first = tables[0] if tables else ThreatTable()
         tables = [
@@ -129,6 +140,8 @@ def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: b
             "How far may an input be changed? Give --epsilon, in the samples' units (8/255 or 0.3 are common for "
             "pictures under linf, 0.5 under l2); there is no default, since it is the whole question."
         )
+    if not 0 < parse_epsilon(table.epsilon) <= LARGEST:
+        raise UsageError(f"epsilon is above 0 and at most {LARGEST:g}, got {table.epsilon}; at 0 nothing can be found.")
     if table.norm not in ("linf", "l2"):
         raise UsageError(f"The norms are linf and l2, got {table.norm!r}; l1 and l0 have no attack yet.")
     bounds = options["bounds"] or table.bounds or ((0.0, 1.0) if pixels else None)
@@ -192,6 +205,11 @@ def make_defense(table: dict[str, Any], host: Host) -> Defense:
         return msgspec.convert(options, kind)
     except msgspec.ValidationError as error:
         raise UsageError(f"The defence {name}: {error}.") from error
+
+
+def legible(text: str) -> str:
+    """A path or command as text that can be written: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(text).decode("utf-8", "replace")
 
 
 def _access(text: str) -> Access:

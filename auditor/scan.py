@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from auditor.errors import UsageError
 from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
-from auditor.record import Entry
+from auditor.record import AUDIT, Entry
 from auditor.rendering import check_formats, render
 from auditor.resolve import resolve
 from auditor.verdict import exit_code, worst
@@ -23,6 +24,8 @@ def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, list
     jobs, out = resolve(model, options, host)
     formats = options["formats"] or ("html",)
     check_formats(host, formats)
+    if len(jobs) > 1 and (out / AUDIT).exists():
+        raise UsageError(f"{out} holds the record of a scan with one threat; give another --out for several.")
     for job in jobs:
         claim(job.out, resume=job.resume, overwrite=job.overwrite)
     entries = [Entry(audit(job, host, listen), job.out) for job in jobs]

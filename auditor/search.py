@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,11 @@ from auditor.verify import Verifier
 
 TICK = 0.25
 """Seconds between two progress events."""
+
+
+def unranked(stage: Stage) -> Stage:
+    """The stage on everybody: a share of the survivors means nothing where no attack has measured a margin."""
+    return replace(stage, share=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,11 @@ class Search:
 
         An attack that raises ends its stage, is named with its error, and the next stage begins.
         """
-        return [self._stage(number, stage, len(suite), ledger) for number, stage in enumerate(suite)]
+        rows: list[AttackRow] = []
+        for number, stage in enumerate(suite):
+            ranked = any(row.status == "ran" and row.access != Access.DECISION for row in rows)
+            rows.append(self._stage(number, stage if ranked else unranked(stage), len(suite), ledger))
+        return rows
 
     def _stage(self, number: int, stage: Stage, stages: int, ledger: Ledger) -> AttackRow:
         entrants = ledger.entrants(stage.share)

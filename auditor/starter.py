@@ -120,7 +120,7 @@ def _data(data: str | None, folder: Path, samples: Samples | None) -> list[str]:
     near = where.relative_to(folder.resolve()) if where.is_relative_to(folder.resolve()) else where
     lines = ["[samples]", f"path = {json.dumps(near.as_posix())} # {len(samples)} samples"]
     if Path(data).is_dir() and len(samples.shape) == 3:
-        lines.append(f"size = {list(samples.shape[1:])}")
+        lines.append(f"size = {list(samples.shape[:2])}")
     return [*lines, "# limit = 200 # a quicker look, with a wider interval"]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from auditor.errors import SamplesError, UsageError
 from auditor.samples import Samples
 
-GRID_TOLERANCE = 1e-3
-"""How far, in grid steps, a clean value may lie off the grid: float32 rounding, not another grid."""
+GRID_TOLERANCE = 4
+"""How far a clean value may lie off the grid, in units of its float32 spacing: rounding, not another grid."""
 
 
 class Norm(StrEnum):
@@ -91,8 +91,10 @@ class ThreatModel:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise UsageError(f"bounds are LO HI with LO below HI, got {self.bounds[0]:g} {self.bounds[1]:g}.")
+        if self.bounds is not None and not -np.inf < self.bounds[0] < self.bounds[1] < np.inf:
+            raise UsageError(
+                f"bounds are two numbers LO HI with LO below HI, got {self.bounds[0]:g} {self.bounds[1]:g}."
+            )
         if self.grid is not None and not 0 < self.grid < float("inf"):
             raise UsageError(f"grid is the positive distance between input values, such as 1/255, got {self.grid}.")
         if self.weights is not None and not (np.isfinite(self.weights).all() and (self.weights > 0).all()):
@@ -156,8 +158,9 @@ class ThreatModel:
     def _on_grid(self, x: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         spacing = float(self.grid or 1)
         steps = np.rint(x / spacing)
-        off = np.abs(x / spacing - steps).max(initial=0.0)
-        if off > GRID_TOLERANCE:
+        noise = GRID_TOLERANCE * np.spacing(np.maximum(np.abs(x), spacing * 1e-3).astype(np.float32))
+        if (np.abs(x - steps * spacing) > np.minimum(noise, spacing / 4)).any():
+            off = np.abs(x / spacing - steps).max()
             raise SamplesError(
                 f"Inputs should lie on the grid of {spacing:g}, they are up to {off:.2g} steps off it; "
                 "drop `grid`, or give the inputs as the device sees them."

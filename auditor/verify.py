@@ -30,6 +30,8 @@ class Reason(StrEnum):
     GRID = "off the grid"
     UNCHANGED = "unchanged input"
     NOT_MISCLASSIFIED = "not misclassified"
+    TIE = "tie at the top"
+    NO_ANSWER = "no answer but NaN"
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Verifier:
         reason, distance = self._inside(index, candidate.astype(np.float64), clean.astype(np.float64))
         if reason is not None:
             return Ruling(reason, distance=distance)
-        broken, label = self._misclassified(index, candidate)
-        return Ruling(None if broken else Reason.NOT_MISCLASSIFIED, label, distance)
+        reason, label = self._misclassified(index, candidate)
+        return Ruling(reason, label, distance)
 
     def _inside(self, index: int, candidate: np.ndarray, clean: np.ndarray) -> tuple[Reason | None, float | None]:
         if self.threat.boxes:
@@ -121,17 +123,23 @@ class Verifier:
         outside = (candidate < lower).any() or (candidate > upper).any()
         return (Reason.BALL if outside else None), distance
 
-    def _misclassified(self, index: int, candidate: np.ndarray) -> tuple[bool, int]:
+    def _misclassified(self, index: int, candidate: np.ndarray) -> tuple[Reason | None, int]:
+        """None and the label where the target is wrong, else why it is not said to be: ties and NaN count apart."""
         goal = self.threat.goal.target
         own = int(self.samples.labels[index])
         wrong = 0
         labels: list[int] = []
+        tied = unanswered = False
         for _ in range(self.votes):
             scores = self.target.scores(candidate[None], batch=1)[0].astype(np.float64)
             labels.append(int(scores.argmax()))
             wrong += reached(scores, own, goal)
+            unanswered |= bool(np.isnan(scores).any())
+            tied |= bool((scores == scores.max()).sum() > 1)
         common = max(set(labels), key=labels.count)
-        return error_bound(wrong, self.votes) > 0.5, common
+        if error_bound(wrong, self.votes) > 0.5:
+            return None, common
+        return Reason.NO_ANSWER if unanswered else Reason.TIE if tied else Reason.NOT_MISCLASSIFIED, common
 
 
 def reached(scores: np.ndarray, label: int, goal: int | None) -> bool:

@@ -123,6 +123,11 @@ def norm_and_boxes(folder: Path) -> tuple[str, ...]:
     return ("scan", "m.onnx", "--data", "b.npz", *GOOD[4:])
 
 
+def boxes_and_bounds(folder: Path) -> tuple[str, ...]:
+    norm_and_boxes(folder)
+    return ("scan", "m.onnx", "--data", "b.npz", "--bounds", "0", "1")
+
+
 def misspelt_hook(folder: Path) -> tuple[str, ...]:
     (folder / "p").mkdir()
     (folder / "p" / "mine.py").write_text(
@@ -184,6 +189,12 @@ CASES: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
     "no samples": (data(x=X[:0], y=Y[:0]), "no samples"),
     "labels missing": (data(x=X), "`y`"),
     "negative epsilon": (plain(*GOOD[:5], "-0.1"), "epsilon"),
+    "epsilon of nothing": (plain(*GOOD[:5], "0"), "above 0"),
+    "epsilon beyond float32": (plain(*GOOD[:5], "1e300"), "at most"),
+    "bounds that bound nothing": (plain(*GOOD, "--bounds", "-inf", "inf"), "bounds"),
+    "step that goes nowhere": (plain(*GOOD, "--attack", "pgd:rel_step=-1"), "rel_step"),
+    "no threads": (config("[run]\nthreads = 0\n"), "threads"),
+    "boxes and bounds": (boxes_and_bounds, "whole threat"),
     "no epsilon": (plain("scan", "m.onnx", "--data", "s.npz"), "--epsilon"),
     "no data": (plain("scan", "m.onnx", "--epsilon", "0.1"), "advaudit init"),
     "bounds that samples leave": (plain(*GOOD, "--bounds", "0.4", "0.6"), "reach beyond"),
@@ -261,6 +272,33 @@ def test_a_complete_record_is_not_replaced_unasked(here: Path, run: Run) -> None
     assert done.returncode == 2
     assert "--overwrite" in done.stderr
     assert (here / "o" / "audit.json").read_bytes() == kept
+
+
+def test_resuming_a_complete_scan_keeps_it(here: Path, run: Run) -> None:
+    assert run(*GOOD, "--out", "o").returncode == 0
+    kept = (here / "o" / "audit.json").read_bytes()
+    assert run(*GOOD, "--out", "o", "--resume").returncode == 0
+    assert (here / "o" / "audit.json").read_bytes() == kept
+    done = run(*GOOD, "--out", "o", "--resume", "--seed", "3")
+    assert done.returncode == 2
+    assert "another plan" in done.stderr
+
+
+def test_an_edited_record_is_refused(here: Path, run: Run) -> None:
+    assert run(*GOOD, "--out", "o").returncode == 0
+    path = here / "o" / "audit.json"
+    path.write_text(path.read_text().replace('"status": "broken"', '"status": "withstood"'))
+    done = run("gate", "o", "--fail-under", "0.1")
+    assert done.returncode == 2
+    assert "not those that were written" in done.stderr
+
+
+def test_a_user_file_is_never_taken_away(here: Path, run: Run) -> None:
+    (here / "o" / "journal.blocks").mkdir(parents=True)
+    (here / "o" / "journal.blocks" / "mine.npz").write_text("mine")
+    assert run(*GOOD, "--out", "o").returncode == 0
+    assert run(*GOOD, "--out", "o", "--overwrite").returncode == 0
+    assert (here / "o" / "journal.blocks" / "mine.npz").read_text() == "mine"
 
 
 def test_full_disk_is_one_sentence_and_resumable(here: Path) -> None:

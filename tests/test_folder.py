@@ -24,6 +24,7 @@ EVIDENCE_OF_NONE = {"id": np.zeros(0, np.int64), "x_adv": np.zeros((0, 4), np.fl
 
 def job(out: Path, **options: Any) -> Any:
     fields = {"out": out, "resume": False, "overwrite": False, "execution": Execution(device="cpu", threads=1)}
+    fields |= {"plugins": [], "target": SimpleNamespace(runtime={"name": "numpy"})}
     return SimpleNamespace(**(fields | options))
 
 
@@ -66,7 +67,7 @@ def test_a_stopped_scan_leaves_a_journal_and_no_record(tmp_path: Path) -> None:
         ("stopped", {"resume": True}, None),
         ("stopped", {"overwrite": True}, None),
         ("finished", {}, "holds a complete record already"),
-        ("finished", {"resume": True}, "holds a complete record already"),
+        ("finished", {"resume": True}, None),
         ("finished", {"overwrite": True}, None),
         ("file", {}, "is a file; give another"),
         ("file", {"overwrite": True}, "is a file; give another"),

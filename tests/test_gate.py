@@ -183,7 +183,9 @@ def test_each_class() -> None:
     assert [(row.rule, row.value, row.status) for row in rows] == [
         ("robust accuracy of cat at least 0.5", 1.0, PASSED),
         ("robust accuracy of dog at least 0.5", 0.25, FAILED),
+        ("robust accuracy of each class at least 0.5", None, INCONCLUSIVE),
     ]
+    assert rows[2].reason == "1 of the model's 3 classes have no samples"
 
 
 @pytest.mark.parametrize("wanted", [0, "cat"])
@@ -196,7 +198,7 @@ def test_classes_by_name_or_label(wanted: int | str) -> None:
 def test_the_minimum_holds_for_each_class() -> None:
     rows, verdict = judge([robust(0.1, each_class=True, minimum=41)], BY_CLASS)
     assert verdict is INCONCLUSIVE
-    assert len(rows) == 2
+    assert [row.status for row in rows] == [INCONCLUSIVE] * 3
 
 
 @pytest.mark.parametrize("wanted", ["bird", "horse", 7])

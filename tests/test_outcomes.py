@@ -52,6 +52,7 @@ def ledger() -> Ledger:
     """One sample for each fate."""
     book = Ledger.of(SAMPLES, CLEAN == 3)
     book.spent[[BROKEN, WITHSTOOD, RAISED, SAVED, LOST]] = 5, 4, 1
+    book.met[[BROKEN, WITHSTOOD, RAISED, SAVED, LOST]] = True
     book.full[[WITHSTOOD, SAVED]] = True
     book.lost[[LOST]] = True
     book.broken[BROKEN] = True

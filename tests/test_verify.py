@@ -198,7 +198,9 @@ def test_what_a_break_is(scores: list[float], goal: int | None, broken: bool) ->
 def test_ties_and_goals_through_the_target() -> None:
     move = [0.6, 0.5]
     tie = judge([0.5, 0.5], move, epsilon=1, answers=[[1.0, 1.0]])
-    assert tie.reason is Reason.NOT_MISCLASSIFIED
+    assert tie.reason is Reason.TIE
+    nothing = judge([0.5, 0.5], move, epsilon=1, answers=[[1.0, np.nan]])
+    assert nothing.reason is Reason.NO_ANSWER
     assert tie.distance == pytest.approx(0.1, rel=1e-6)
     other = judge([0.5, 0.5], move, epsilon=1, answers=[[0.0, 1.0, 0.0]], goal=Goal(2))
     assert (other.reason, other.label) == (Reason.NOT_MISCLASSIFIED, 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
+from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
@@ -51,6 +52,11 @@ class APGD(Attack):
     loss: str = "ce"
     momentum: float = 0.75
     patience: float = 0.75
+
+    def __post_init__(self) -> None:
+        for name in ("momentum", "patience"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"apgd: {name} is above 0 and at most 1, got {getattr(self, name)}.")
 
     def start(self, problem: Problem) -> APGDRows:
         x = problem.project(problem.inputs + problem.wide(problem.epsilon) * self._direction(problem))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
+from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
@@ -32,6 +33,10 @@ class PGD(Attack):
     rel_step: float = 0.075
     loss: str = "ce"
     random_start: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rel_step <= 10:
+            raise UsageError(f"pgd: rel_step is a share of epsilon above 0 and at most 10, got {self.rel_step}.")
 
     def start(self, problem: Problem) -> Rows:
         return Rows(x=problem.random_point() if self.random_start else problem.project(problem.inputs))

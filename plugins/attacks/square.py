@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
+from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
 from auditor.threat import Norm
@@ -46,6 +47,10 @@ class Square(Attack):
     steps: int = 1000
     share: float = 0.8
     warm: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise UsageError(f"square: share is above 0 and at most 1, got {self.share}.")
 
     def start(self, problem: Problem) -> SquareRows:
         channels, _, width, last = _axes(problem.inputs.shape[1:])

@@ -63,10 +63,10 @@ def test_more_steps_and_more_restarts_never_break_less() -> None:
 
 def test_the_start_is_random_unless_told_otherwise() -> None:
     made = bench(epsilon=0.01)
-    still = PGD(steps=1, rel_step=0.0, random_start=False)
+    still = PGD(steps=1, rel_step=1e-9, random_start=False)
     clean = made.play(still).ledger
     np.testing.assert_array_equal(clean.best, made.samples.inputs)
-    moved = made.play(PGD(steps=1, rel_step=0.0)).ledger.best - made.samples.inputs
+    moved = made.play(PGD(steps=1, rel_step=1e-9)).ledger.best - made.samples.inputs
     assert (np.abs(moved).max(axis=1) > 0).all()
     assert np.abs(moved).max() <= 0.01
 
