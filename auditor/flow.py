@@ -28,13 +28,13 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     what had been finished then stays in the journal, and `job.resume` goes on from it.
     """
     target, samples, region = load(job)
+    plan = job.plan(target, samples)
+    if (known := finished(job, plan)) is not None:
+        return judged(known, job.rules)
     observation = observe(target, samples)
     correct = check_accuracy(job, target, samples, observation)
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
 
-    plan = job.plan(target, samples)
-    if (known := finished(job, plan)) is not None:
-        return judged(known, job.rules)
     with Folder.open(job, plan) as folder:
         twin, why_no_twin, agreement = measure_twin(job, target, samples)
         verifier = Verifier(target, samples, job.threat, region, votes=observation.votes)

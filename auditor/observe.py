@@ -23,7 +23,7 @@ class Observation:
 
     repeat_difference: largest change of a score between identical queries. companion_difference: largest change of a
     score between a sample alone and among others; companion_flips: labels that changed. All over `probed` samples and
-    as a share of `scale`, the largest absolute score. seconds: that one query of one sample takes.
+    as a share of `scale`, the largest absolute score.
     """
 
     clean_labels: np.ndarray

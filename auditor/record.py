@@ -170,10 +170,7 @@ class Spent(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found.
-
-    agreement: for a randomised or batch-dependent target, the share of answers that were wrong.
-    """
+    """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found."""
 
     id: int
     label: int
