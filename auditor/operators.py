@@ -24,6 +24,9 @@ class Node:
     """One node as an operator's builder sees it: attributes decoded, opset of its own domain.
 
     types: element types of the inputs, by numpy's names ("float32", "int64", "bool"); "" where unknown or absent.
+    live: whether each input depends on what is audited, so that a gradient may pass. captured: values of the
+    surrounding graph that the node's bodies read; its function gets them behind its own inputs, and each body, by then
+    a function in `attributes`, takes its inputs and then all of these.
     """
 
     op_type: str
@@ -34,6 +37,13 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     types: tuple[str, ...] = ()
+    live: tuple[bool, ...] = ()
+    captured: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every value that the node needs."""
+        return self.inputs + self.captured
 
     @property
     def label(self) -> str:
@@ -132,6 +142,11 @@ class Operators:
 def integers(value: Tensor) -> list[int]:
     """The entries of a host input (a shape, axes) as Python integers."""
     return [int(entry) for entry in value.reshape(-1).tolist()]
+
+
+def truth(value: Tensor) -> Tensor:
+    """A tensor of truth values as torch has them, also where they are carried as 0.0 and 1.0 to let a gradient pass."""
+    return value if value.dtype is torch.bool else value != 0
 
 
 def straight_through(x: Tensor, hard: Tensor) -> Tensor:

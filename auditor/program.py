@@ -1,19 +1,19 @@
-"""An ONNX file as the twin's builder reads it: nodes with decoded attributes, constants as tensors, element types."""
+"""An ONNX graph as the twin's builder reads it: nodes with decoded attributes, constants as tensors, element types."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import AttributeProto, TensorProto, helper, inliner, numpy_helper, shape_inference
+from onnx import AttributeProto, GraphProto, SparseTensorProto, TensorProto, helper, inliner, numpy_helper, shape_inference
 from torch import Tensor
 
 from auditor.errors import ModelError
-from auditor.operators import Node, Operators
+from auditor.operators import Node, Operators, check_size
 
 SMALL = 1024
 """Entries up to which a constant may matter for the inference of types and shapes."""
@@ -23,73 +23,101 @@ WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int4": "int8"
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """The graph of a file, with nothing left to decode.
+    """A graph with nothing left to decode: that of a file, or the body of a node.
 
-    nodes: in an order in which they can run. input, shape: the one input, with its batch axis; None where a length is
-    left open. types: element type of each value, by numpy's names, as far as it can be inferred.
+    nodes: in an order in which they can run. inputs, outputs: names; of a file's own graph those inputs that are no
+    constants. shape: of the first input, with its batch axis; None where a length is left open. types: element type of
+    each value, by numpy's names, as far as it can be inferred.
     """
 
     nodes: tuple[Node, ...]
-    input: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     shape: tuple[int | None, ...]
     types: Mapping[str, str]
-    _protos: Mapping[str, TensorProto] = field(repr=False)
-    _constants: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _protos: Mapping[str, TensorProto | SparseTensorProto] = field(repr=False)
+    _constants: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def constant(self, name: str) -> Tensor | None:
+    @property
+    def input(self) -> str:
+        """The one input of a classifier. Raises ModelError where there are none or several."""
+        if len(self.inputs) != 1:
+            raise ModelError(
+                f"A file to audit takes one input, this one takes {len(self.inputs)} ({', '.join(self.inputs)}); "
+                "fix the others in the file."
+            )
+        return self.inputs[0]
+
+    def constant(self, name: str) -> Any:
         """An initialiser as a tensor (floats of any width as float32); None where the name is not one."""
         if name not in self._constants:
             if name not in self._protos:
                 return None
-            self._constants[name] = read_tensor(self._protos[name])
+            self._constants[name] = read_constant(self._protos[name])
         return self._constants[name]
 
     def producer(self, name: str) -> Node | None:
         """The node that computes a value."""
         return next((node for node in self.nodes if name in node.outputs), None)
 
-    def ancestors(self, output: str) -> list[Node]:
-        """The nodes that the output depends on, in order. Raises ModelError where nothing computes it."""
-        wanted, kept = {output}, []
+    def ancestors(self, outputs: Iterable[str]) -> list[Node]:
+        """The nodes that the outputs depend on, in order. Raises ModelError where nothing computes one of them."""
+        wanted = set(outputs)
+        there = {*self.inputs, *self._protos, *(name for node in self.nodes for name in node.outputs)}
+        for name in sorted(wanted - there):
+            raise ModelError(f"The file should compute an output {name!r}; none of its nodes does.")
+        kept = []
         for node in reversed(self.nodes):
             if wanted.intersection(name for name in node.outputs if name):
                 kept.append(node)
-                wanted.update(node.inputs)
-        if not kept:
-            raise ModelError(f"The file should compute an output {output!r}; none of its nodes does.")
+                wanted.update(node.reads)
         return kept[::-1]
+
+    @property
+    def captured(self) -> tuple[str, ...]:
+        """Values of the surrounding graph that a body reads."""
+        own = {"", *self.inputs, *self._protos, *(name for node in self.nodes for name in node.outputs)}
+        read = [name for node in self.nodes for name in node.reads] + list(self.outputs)
+        return tuple(dict.fromkeys(name for name in read if name not in own))
 
 
 def read_program(model: onnx.ModelProto, operators: Operators) -> Program:
     """Decode a model, whose external data must have been loaded.
 
     Functions of the file itself, and operators that the registry lacks but the ONNX standard defines by simpler ones,
-    are replaced by their bodies. Raises ModelError where the file has not exactly one input.
+    are replaced by their bodies. Raises ModelError for constants that the twin can't compute with.
     """
     model = _inline(model, operators)
-    graph = model.graph
-    protos = {tensor.name: tensor for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in protos]
-    if len(inputs) != 1:
-        raise ModelError(
-            f"A file to audit takes one input, this one takes {len(inputs)} ({', '.join(i.name for i in inputs)}); "
-            "fix the others in the file."
-        )
     opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
-    types = _element_types(model)
-    return Program(
-        nodes=tuple(_decode(node, opsets, types) for node in graph.node),
-        input=inputs[0].name,
-        shape=tuple(d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim),
-        types=types,
-        _protos=protos,
-    )
+    return _decode(model.graph, opsets, _element_types(model))
+
+
+def read_constant(proto: TensorProto | SparseTensorProto) -> Any:
+    """A constant as the twin computes with it: a tensor, also of a sparse one; text as a numpy array of str.
+
+    Raises ModelError for complex numbers, for data that lie in another file, and for a sparse tensor that would be too
+    large when written out.
+    """
+    if isinstance(proto, TensorProto):
+        return read_text(proto) if proto.data_type == TensorProto.STRING else read_tensor(proto)
+    check_size(proto.dims)
+    values, indices = read_tensor(proto.values), read_tensor(proto.indices).long()
+    dense = torch.zeros(tuple(proto.dims), dtype=values.dtype)
+    if indices.ndim == 2:
+        return dense.index_put(tuple(indices.unbind(1)), values)
+    return dense.reshape(-1).index_put((indices,), values).reshape(dense.shape)
+
+
+def read_text(proto: TensorProto) -> np.ndarray:
+    """A constant of strings as a numpy array of str."""
+    texts = [text.decode(errors="replace") for text in proto.string_data]
+    return np.array(texts, dtype=object).reshape(tuple(proto.dims))
 
 
 def read_tensor(proto: TensorProto) -> Tensor:
-    """A constant as torch computes with it: floats as float32, integers as near as there is, booleans.
+    """A constant of numbers as torch computes with it: floats as float32, integers as near as there is, booleans.
 
-    Raises ModelError for strings, and for data that lie in another file.
+    Raises ModelError for strings, complex numbers, and data that lie in another file.
     """
     if proto.data_location == TensorProto.EXTERNAL:
         raise ModelError(f"The constant {proto.name!r} lies in another file; load the model with its external data.")
@@ -107,7 +135,7 @@ def read_tensor(proto: TensorProto) -> Tensor:
 def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
     if model.functions:
         model = inliner.inline_local_functions(model)
-    lacking = {(_domain(node.domain), node.op_type) for node in model.graph.node}
+    lacking = {(_domain(node.domain), node.op_type) for node in _all_nodes(model.graph)}
     lacking = {key for key in lacking if key not in operators and _has_body(*key)}
     if lacking:
         model = inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
@@ -121,17 +149,51 @@ def _has_body(domain: str, op_type: str) -> bool:
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
-def _decode(proto: onnx.NodeProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Node:
+def _all_nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the bodies inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _all_nodes(attribute.g)
+
+
+def _decode(graph: GraphProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Program:
+    protos: dict[str, TensorProto | SparseTensorProto] = {tensor.name: tensor for tensor in graph.initializer}
+    protos |= {sparse.values.name: sparse for sparse in graph.sparse_initializer}
+    inputs = [value for value in graph.input if value.name not in protos]
+    return Program(
+        nodes=tuple(_node(node, opsets, types) for node in graph.node),
+        inputs=tuple(value.name for value in inputs),
+        outputs=tuple(value.name for value in graph.output),
+        shape=tuple(d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim) if inputs else (),
+        types=types,
+        _protos=protos,
+    )
+
+
+def _node(proto: onnx.NodeProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Node:
     domain = _domain(proto.domain)
+    attributes = {
+        attribute.name: _decode(attribute.g, opsets, types)
+        if attribute.type == AttributeProto.GRAPH
+        else _value(attribute)
+        for attribute in proto.attribute
+    }
+    bodies = [body for body in attributes.values() if isinstance(body, Program)]
+    outputs = list(proto.output)
+    while outputs and not outputs[-1]:
+        outputs.pop()
     return Node(
         op_type=proto.op_type,
         domain=domain,
         opset=opsets.get(domain, 1),
         name=proto.name or next(iter(proto.output), ""),
         inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
-        attributes={attribute.name: _value(attribute) for attribute in proto.attribute},
+        outputs=tuple(outputs),
+        attributes=attributes,
         types=tuple(types.get(name, "") for name in proto.input),
+        captured=tuple(dict.fromkeys(name for body in bodies for name in body.captured)),
     )
 
 
@@ -165,9 +227,23 @@ def _element_types(model: onnx.ModelProto) -> dict[str, str]:
     except (shape_inference.InferenceError, ValueError, TypeError):
         graph = skeleton.graph  # types then stay unknown where the file does not state them
     known = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    for value in (*graph.input, *model.graph.value_info, *graph.value_info, *graph.output):
-        known[value.name] = value.type.tensor_type.elem_type
+    known |= {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    known |= _stated(graph)
     return {name: _type_name(kind) for name, kind in known.items()}
+
+
+def _stated(graph: GraphProto) -> dict[str, int]:
+    """Element types that a graph and the bodies inside it state; where two bodies use one name, nothing is known."""
+    stated = {
+        value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                inner = _stated(attribute.g) | {tensor.name: tensor.data_type for tensor in attribute.g.initializer}
+                for name, kind in inner.items():
+                    stated[name] = kind if stated.get(name, kind) == kind else TensorProto.UNDEFINED
+    return stated
 
 
 def _type_name(kind: int) -> str:

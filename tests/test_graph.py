@@ -241,7 +241,7 @@ def test_bombs_are_refused_before_they_go_off(operators, nodes):
 
 
 def test_many_small_bombs_are_one(operators, monkeypatch):
-    monkeypatch.setattr("auditor.graph.MEMORY", 1000)
+    monkeypatch.setattr("auditor.plan.MEMORY", 1000)
     constants = [const("shape", [10, 10], np.int64), const("one", 1.0)]
     few = [op("Expand", "one shape", "big0"), op("Sum", "x big0", "y")]
     Graph(program(few, constants), "y", operators)

@@ -80,7 +80,7 @@ def test_nodes_are_decoded():
 def test_one_input_is_expected_and_initialisers_listed_as_inputs_do_not_count():
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     with pytest.raises(ModelError, match=r"takes 2 \(x, mask\)"):
-        read_program(model(relu, inputs=("x", "mask")), Operators())
+        read_program(model(relu, inputs=("x", "mask")), Operators()).input  # noqa: B018
     listed = model(relu, inputs=("x", "w"), initializer=[numpy_helper.from_array(np.zeros(3, np.float32), "w")])
     assert read_program(listed, Operators()).input == "x"
 
