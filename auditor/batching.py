@@ -70,7 +70,8 @@ class Batched(nn.Module):
 def batched(make: Callable[[int | None], Graph], size: int, probes: Tensor) -> Batched:
     """The fastest way to run the graph that gives each sample the scores it has when deployed.
 
-    Where the probes' scores can't be told apart, samples are kept apart, since nothing would show that they mix.
+    Where the probes' scores can't be told apart, samples are kept apart, since nothing would show that they mix; so are
+    they where the file decides by its input what to compute.
 
     make: builds the graph; takes None, or the batch to treat as a placeholder. size: the batch that the file insists
     on, 1 where it takes any. probes: at least three different inputs, `[probes, *shape]` in the file's units.
@@ -78,6 +79,8 @@ def batched(make: Callable[[int | None], Graph], size: int, probes: Tensor) -> B
     """
     graph = make(None)
     truth = Batched(graph, Batching.LOOPED, size)
+    if graph.branching:
+        return truth  # what three probes don't decide, a fourth might
     with torch.no_grad():
         scores = truth(probes)
         told_apart = _spread(scores) > 10 * TOLERANCE * _scale(scores)

@@ -85,7 +85,9 @@ class Graph(nn.Module):
                 self.register_buffer(f"constant_{slot}", value)
                 self._weights.append((slot, f"constant_{slot}"))
 
-    def _body(self, program: Program, constants: Mapping[str, Any], host: Sequence[bool], operators: Operators) -> Function:
+    def _body(
+        self, program: Program, constants: Mapping[str, Any], host: Sequence[bool], operators: Operators
+    ) -> Function:
         body = Graph(program, program.outputs, operators, given=constants, on_host=host)
         self._bodies.append(body)
         return body

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import AttributeProto, GraphProto, SparseTensorProto, TensorProto, helper, inliner, numpy_helper, shape_inference
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    SparseTensorProto,
+    TensorProto,
+    helper,
+    inliner,
+    numpy_helper,
+    shape_inference,
+)
 from torch import Tensor
 
 from auditor.errors import ModelError

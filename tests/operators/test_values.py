@@ -23,12 +23,18 @@ def test_floats_become_integers_by_a_cut_and_keep_their_gradient(check, to):
     assert torch.autograd.grad(graph(x).sum(), x)[0].tolist() == [1] * 5
 
 
-def test_casts_that_need_no_surrogate(check):
+def test_casts_and_what_stands_in_for_their_gradient(check):
     assert check("Cast", X, to=TensorProto.DOUBLE).surrogates == ()
-    assert check("Cast", X, to=TensorProto.BOOL).surrogates == ()
-    assert check("Cast", X > 0, to=TensorProto.FLOAT).surrogates == ()
+    assert check("Cast", X > 0, to=TensorProto.FLOAT).surrogates == ("Cast: fast sigmoid",)
     assert check("Cast", np.array([1, -2], np.int64), to=TensorProto.FLOAT).surrogates == ()
     assert check("Cast", np.array([1, -2], np.int64), to=TensorProto.INT32).surrogates == ()
+
+
+def test_a_float_that_becomes_a_truth_value_keeps_its_gradient(check):
+    graph = check("Cast", X, to=TensorProto.BOOL)
+    assert graph.surrogates == ("Cast: straight-through",)
+    x = torch.from_numpy(X).requires_grad_(True)
+    assert torch.autograd.grad(graph(x).sum(), x)[0].tolist() == [1] * 5
 
 
 def test_floats_made_of_others_have_the_precision_of_the_module(check):
