@@ -8,9 +8,28 @@ from math import prod
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from auditor.errors import ModelError, PluginError, UnsupportedOperator
+
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""Types that the twin does not tell apart: it computes in one precision, and what that costs is its fidelity."""
+INTEGERS: dict[int, torch.dtype] = {
+    TensorProto.INT8: torch.int8,
+    TensorProto.INT16: torch.int16,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT64: torch.int64,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.UINT16: torch.int32,
+    TensorProto.UINT32: torch.int64,
+    TensorProto.UINT64: torch.int64,
+    TensorProto.INT4: torch.int8,
+    TensorProto.UINT4: torch.uint8,
+    TensorProto.INT2: torch.int8,
+    TensorProto.UINT2: torch.uint8,
+}
+"""What the twin computes with; integers that torch lacks are carried by wider ones."""
 
 Function = Callable[..., Any]
 """Takes the node's inputs (tensors; None where an optional one is absent), returns its output or a tuple of them."""
@@ -137,6 +156,18 @@ class Operators:
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         return key in self.table
+
+
+def element_dtype(node: Node, kind: int) -> torch.dtype:
+    """What torch computes an ONNX element type with. Raises UnsupportedOperator for one that it can't."""
+    if kind in FLOATS:
+        return torch.float32
+    if kind == TensorProto.BOOL:
+        return torch.bool
+    if kind in INTEGERS:
+        return INTEGERS[kind]
+    known = kind in TensorProto.DataType.values()
+    raise node.unsupported(f"element type {TensorProto.DataType.Name(kind) if known else kind}")
 
 
 def integers(value: Tensor) -> list[int]:

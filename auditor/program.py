@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,20 +143,25 @@ def read_tensor(proto: TensorProto) -> Tensor:
 
 
 def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
+    """The model with bodies in place of the functions that the registry lacks.
+
+    Those whose body can't be made, since it depends on a type that nothing states, stay: to be found lacking, if needed.
+    """
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        try:
+            model = inliner.inline_local_functions(model)
+        except Exception as error:  # whatever the inliner's native code says
+            raise ModelError(f"The functions inside the file can't be expanded ({_first_line(error)}).") from error
     lacking = {(_domain(node.domain), node.op_type) for node in _all_nodes(model.graph)}
     lacking = {key for key in lacking if key not in operators and _has_body(*key)}
     if lacking:
-        model = inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
+        with contextlib.suppress(Exception):
+            model = inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
     return model
 
 
-def _has_body(domain: str, op_type: str) -> bool:
-    if not onnx.defs.has(op_type, domain):
-        return False
-    schema = onnx.defs.get_schema(op_type, domain=domain)
-    return bool(schema.has_function or schema.has_context_dependent_function)
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _all_nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:

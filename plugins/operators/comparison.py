@@ -98,5 +98,5 @@ def register_operators(operators: Operators) -> None:
     for name, (hard, soft) in COMPARISONS.items():
         operators.register(name, comparison(hard, soft), since=7)
     for name, build in LOGIC.items():
-        operators.register(name, build, since=7)
+        operators.register(name, build, since=1 if name == "Not" else 7)
     operators.register("Where", where, since=9, surrogate=where_surrogate)

@@ -15,39 +15,6 @@ def test_identity_and_dropout(check):
     check("Dropout", X, np.array(0.5, np.float32), opset=13, outputs=2)
 
 
-@pytest.mark.parametrize("to", [TensorProto.INT32, TensorProto.INT64, TensorProto.INT8])
-def test_floats_become_integers_by_a_cut_and_keep_their_gradient(check, to):
-    graph = check("Cast", X, to=to)
-    assert graph.surrogates == ("Cast: straight-through",)
-    x = torch.from_numpy(X).requires_grad_(True)
-    assert torch.autograd.grad(graph(x).sum(), x)[0].tolist() == [1] * 5
-
-
-def test_casts_and_what_stands_in_for_their_gradient(check):
-    assert check("Cast", X, to=TensorProto.DOUBLE).surrogates == ()
-    assert check("Cast", X > 0, to=TensorProto.FLOAT).surrogates == ("Cast: fast sigmoid",)
-    assert check("Cast", np.array([1, -2], np.int64), to=TensorProto.FLOAT).surrogates == ()
-    assert check("Cast", np.array([1, -2], np.int64), to=TensorProto.INT32).surrogates == ()
-
-
-def test_a_float_that_becomes_a_truth_value_keeps_its_gradient(check):
-    graph = check("Cast", X, to=TensorProto.BOOL)
-    assert graph.surrogates == ("Cast: straight-through",)
-    x = torch.from_numpy(X).requires_grad_(True)
-    assert torch.autograd.grad(graph(x).sum(), x)[0].tolist() == [1] * 5
-
-
-def test_floats_made_of_others_have_the_precision_of_the_module(check):
-    graph = check("Cast", X > 0, to=TensorProto.FLOAT)
-    sees_bools = graph(torch.from_numpy(X > 0))
-    assert sees_bools.tolist() == [0, 0, 0, 1, 1]
-
-
-def test_cast_like(check):
-    check("CastLike", X, np.zeros(1, np.float64), opset=19)
-    check("CastLike", X, np.zeros(1, np.int32), opset=19)
-
-
 def test_eye_like(check):
     x = np.zeros((3, 4), np.float32)
     check("EyeLike", x, mapped=False)
