@@ -145,7 +145,7 @@ def read_tensor(proto: TensorProto) -> Tensor:
 def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
     """The model with bodies in place of the functions that the registry lacks.
 
-    Those whose body can't be made, since it depends on a type that nothing states, stay: to be found lacking, if needed.
+    Those whose body can't be made, since it depends on a type that nothing states, stay, and are found lacking.
     """
     if model.functions:
         try:
@@ -158,6 +158,13 @@ def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
         with contextlib.suppress(Exception):
             model = inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
     return model
+
+
+def _has_body(domain: str, op_type: str) -> bool:
+    if not onnx.defs.has(op_type, domain):
+        return False
+    schema = onnx.defs.get_schema(op_type, domain=domain)
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def _first_line(error: Exception) -> str:
