@@ -71,7 +71,7 @@ class RunTable(Table, frozen=True, kw_only=True):
     device: str = "auto"
     batch_size: int | None = None
     threads: int | None = None
-    precision: str = "float32"
+    precision: str = "auto"
     timeout: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     memory: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 8 << 30
 

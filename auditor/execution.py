@@ -8,15 +8,15 @@ from auditor.errors import UsageError
 
 SMALL = 4096
 """Features up to which an input is small: a 32 × 32 picture is, one of ImageNet is not."""
-PRECISIONS = ("float32", "float64", "bfloat16")
+PRECISIONS = ("auto", "float32", "float64", "bfloat16")
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """Recorded with every result; `--resume` refuses another.
 
     device: `cpu` or `cuda`. threads: of torch and of the runtime. width: rows that the twin computes at once
-    (fewer are padded). precision: of the search; candidates are float32 and judged in the deployed
-    precision whatever it is.
+    (fewer are padded). precision: of the search, `auto` until it is measured (`auditor.mixed`);
+    candidates are float32 and judged in the deployed precision whatever it is.
     """
 
     device: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from auditor.certificates import certify
 from auditor.events import Finished, Listener, Observed
-from auditor.fidelity import doubt
 from auditor.folder import Folder, finished
 from auditor.gate import judged
 from auditor.host import Host
@@ -13,7 +12,15 @@ from auditor.ledger import Ledger
 from auditor.obscurity import inspect
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
-from auditor.prepare import check_accuracy, load, measure_twin, measure_twin_again, tell_duration
+from auditor.prepare import (
+    check_accuracy,
+    load,
+    make_twin,
+    measure_twin,
+    measure_twin_again,
+    settle_precision,
+    tell_duration,
+)
 from auditor.record import Record
 from auditor.search import Search
 from auditor.verify import Verifier
@@ -35,8 +42,11 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     correct = check_accuracy(job, target, samples, observation)
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
 
+    twin, why_no_twin = make_twin(job, target)
+    job = settle_precision(job, twin, samples)
+
     with Folder.open(job, plan) as folder:
-        twin, why_no_twin, agreement = measure_twin(job, target, samples)
+        agreement, doubt = measure_twin(job, target, twin, samples)
         verifier = Verifier(target, samples, job.threat, region, votes=observation.votes)
         certificates = certify(job, host, twin, samples, region)
         ledger = Ledger.of(samples, correct, spared=certificates.spared)
@@ -52,7 +62,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
             seed=job.seed,
             journal=folder.journal,
             listen=listen,
-            doubt=doubt(agreement),
+            doubt=doubt,
         )
         tell_duration(job, search, ledger, listen)
 

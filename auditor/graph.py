@@ -7,7 +7,7 @@ its precision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,12 +67,14 @@ class Graph(nn.Module):
         )
         if isinstance(outputs, str) and outputs in plan.constants:
             raise ModelError(f"The output {outputs!r} does not depend on the input of the file; name another one.")
-        self.bodies = nn.ModuleList(self._bodies)
+        for number, body in enumerate(self._bodies):
+            self.add_module(f"body_{number}", body)
         self.surrogates = tuple(sorted(plan.surrogates.union(*(body.surrogates for body in self._bodies))))
         self.branching = plan.branching
         self._inputs, self._outputs = plan.inputs, plan.outputs
         self._slots = len(plan.slots) + 1
         self._steps = plan.scheduled()
+        self._products = plan.products()
         self._host: list[tuple[int, Any]] = []
         self._weights: list[tuple[int, str]] = []
         self.buffer_names = {}
@@ -91,6 +93,24 @@ class Graph(nn.Module):
         body = Graph(program, program.outputs, operators, given=constants, on_host=host)
         self._bodies.append(body)
         return body
+
+    def products(self) -> list[int]:
+        """The steps that are products with weights, in order."""
+        return self._products
+
+    def weights_of(self, step: int) -> list[str]:
+        """The buffers that a step reads."""
+        return [name for slot, name in self._weights if slot in self._steps[step][1]]
+
+    def readers(self, buffer: str) -> set[int]:
+        """The steps that read a buffer."""
+        (slot,) = (slot for slot, name in self._weights if name == buffer)
+        return {number for number, step in enumerate(self._steps) if slot in step[1]}
+
+    def wrap(self, step: int, wrapper: Callable[[Function], Function]) -> None:
+        """Put a function made of a step's own in its place."""
+        function, *rest = self._steps[step]
+        self._steps[step] = (wrapper(function), *rest)  # type: ignore[assignment]
 
     def forward(self, *inputs: Any) -> Any:
         values: list[Any] = [None] * self._slots

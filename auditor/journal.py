@@ -104,6 +104,16 @@ class Journal:
         clear_blocks(self.folder)
 
 
+def recorded_execution(folder: Path) -> dict[str, Any]:
+    """How the journal in a folder says that its scan was computed; empty where there is none that can be read."""
+    try:
+        with (folder / JOURNAL).open(encoding="utf-8") as file:
+            header = json.loads(file.readline())
+        return dict(header["execution"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
 def clear_blocks(folder: Path) -> None:
     """Take our blocks away, and their folder unless something else lies in it. A link is not followed."""
     blocks = folder / BLOCKS

@@ -91,7 +91,8 @@ class Operator:
 
     surrogate: name of its backward pass where that is not the derivative, or a function of the node that says so.
     host: positions of the inputs that are read as Python numbers (a shape, axes, an exponent); they come as CPU
-    tensors. shape_only: it reads its inputs' shapes, never their values, and returns a CPU tensor.
+    tensors. shape_only: it reads its inputs' shapes, never their values, and returns a CPU tensor. product: it sums
+    products of its input with weights, and so much of them that a search may round the weights (`auditor.mixed`).
     """
 
     build: Builder
@@ -99,6 +100,7 @@ class Operator:
     surrogate: Surrogate = None
     host: frozenset[int] = frozenset()
     shape_only: bool = False
+    product: bool = False
 
     def surrogate_for(self, node: Node) -> str | None:
         """The name of the surrogate gradient that this node has, None where it has its own."""
@@ -126,6 +128,7 @@ class Operators:
         surrogate: Surrogate = None,
         host: Iterable[int] = (),
         shape_only: bool = False,
+        product: bool = False,
     ) -> None:
         """Add an operator: for a node, the newest entry not newer than the file's opset is used.
 
@@ -133,14 +136,21 @@ class Operators:
         raises `node.unsupported(...)` for a variant that it lacks. The function must be made of torch functions that
         `torch.vmap` can map, and must not change its inputs.
         surrogate: a few words on the backward pass where it is not the derivative ("straight-through"); the report
-        lists it. host, shape_only: see `Operator`.
+        lists it. host, shape_only, product: see `Operator`.
         Raises PluginError where (domain, op_type, since) is taken.
         """
         known = self.table.setdefault((domain, op_type), [])
         if any(operator.since == since for operator in known):
             raise PluginError(f"operator {domain or 'ai.onnx'}::{op_type} since opset {since} is registered twice")
         known.append(
-            Operator(build=build, since=since, surrogate=surrogate, host=frozenset(host), shape_only=shape_only)
+            Operator(
+                build=build,
+                since=since,
+                surrogate=surrogate,
+                host=frozenset(host),
+                shape_only=shape_only,
+                product=product,
+            )
         )
         known.sort(key=lambda operator: operator.since)
 

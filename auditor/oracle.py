@@ -13,6 +13,7 @@ from auditor.access import Access, OutputKind
 from auditor.attack import Query, Reply
 from auditor.errors import PluginError
 from auditor.execution import Execution
+from auditor.mixed import mixed
 from auditor.target import Target
 from auditor.twin import Twin
 
@@ -40,16 +41,13 @@ class TwinOracle:
 
     def __init__(self, twin: Twin, execution: Execution):
         self.execution = execution
-        self.twin = twin
         self.dtype = DTYPES[execution.precision]
         twin.module.to(device=execution.device, dtype=self.dtype)
+        self.twin = mixed(twin) if execution.precision == "bfloat16" else twin
         self.spend = (1, 1, 0)
 
     def logits(self, points: Tensor) -> Tensor:
         """Logits `[m, classes]` in the search's dtype, differentiable in points."""
-        if self.execution.precision == "bfloat16":
-            with torch.autocast(self.execution.device, dtype=torch.bfloat16):
-                return self.twin.logits(points).to(self.dtype)
         return self.twin.logits(points)
 
     def ask(self, query: Query, objective: Objective) -> Reply:

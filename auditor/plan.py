@@ -37,6 +37,7 @@ class Line:
     sources: tuple[int, ...]
     targets: tuple[int, ...]
     label: str
+    product: bool = False
 
 
 class Plan:
@@ -124,7 +125,7 @@ class Plan:
         ]
         around = [self.slot(name, host=on_host or name in self._on_host) for name in node.captured]
         targets = tuple(self._claim(name, host=on_host) for name in node.outputs)
-        self.lines.append(Line(function, (*own, *around), targets, node.label))
+        self.lines.append(Line(function, (*own, *around), targets, node.label, operator.product))
         if on_host:
             self._on_host.update(node.outputs)
             return
@@ -212,6 +213,10 @@ class Plan:
         for name, target in zip(node.outputs, targets, strict=True):
             if _is_float(types.get(name, "")):
                 self.lines.append(Line(_like_input, (target, self._like), (target,), node.label))
+
+    def products(self) -> list[int]:
+        """Which lines are products with weights."""
+        return [number for number, line in enumerate(self.lines) if line.product]
 
     def scheduled(self) -> list[Step]:
         """The lines with, for each, the slots that nothing reads any more."""

@@ -66,5 +66,5 @@ def transposed_convolution(node: Node) -> Function:
 
 @hookimpl
 def register_operators(operators: Operators) -> None:
-    operators.register("Conv", convolution)
-    operators.register("ConvTranspose", transposed_convolution)
+    operators.register("Conv", convolution, product=True)
+    operators.register("ConvTranspose", transposed_convolution, product=True)

@@ -33,6 +33,7 @@ def einsum(node: Node) -> Function:
 
 @hookimpl
 def register_operators(operators: Operators) -> None:
-    operators.register("MatMul", always(torch.matmul))
-    operators.register("Gemm", gemm, since=7)
+    operators.register("MatMul", always(torch.matmul), product=True)
+    operators.register("Gemm", gemm, since=7, product=True)
     operators.register("Einsum", einsum, since=12)
+    operators.register("Det", always(torch.linalg.det), since=11)
