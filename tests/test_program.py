@@ -1,4 +1,3 @@
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -6,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from auditor.errors import ModelError
 from auditor.operators import Operators, always
-from auditor.program import read_program, read_tensor
+from auditor.program import read_program
 
 
 def model(nodes, inputs=("x",), initializer=(), functions=(), opsets=()):
@@ -19,34 +18,6 @@ def model(nodes, inputs=("x",), initializer=(), functions=(), opsets=()):
     )
     imports = [helper.make_opsetid("", 18), *(helper.make_opsetid(domain, 1) for domain in opsets)]
     return helper.make_model(graph, opset_imports=imports, functions=list(functions))
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        (np.float32, torch.float32),
-        (np.float64, torch.float32),
-        (np.float16, torch.float32),
-        (ml_dtypes.bfloat16, torch.float32),
-        (np.int64, torch.int64),
-        (np.int8, torch.int8),
-        (np.uint8, torch.uint8),
-        (np.uint16, torch.int32),
-        (np.bool_, torch.bool),
-    ],
-)
-def test_constants_have_a_type_that_torch_computes_with(source, expected):
-    value = read_tensor(numpy_helper.from_array(np.array([0, 1, 1]).astype(source), "c"))
-    assert value.dtype == expected
-    assert value.tolist() == [0, 1, 1]
-
-
-def test_strings_and_data_elsewhere_are_refused():
-    with pytest.raises(ModelError, match="'names' holds none"):
-        read_tensor(helper.make_tensor("names", TensorProto.STRING, [1], [b"cat"]))
-    elsewhere = TensorProto(name="w", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
-    with pytest.raises(ModelError, match="external data"):
-        read_tensor(elsewhere)
 
 
 def test_nodes_are_decoded():

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.constants import read_constant
 from auditor.hookspecs import hookimpl
 from auditor.operators import Function, Node, Operators, always, check_size, element_dtype, integers
-from auditor.program import read_constant
 
 
 def constant(node: Node) -> Function:
