@@ -72,6 +72,7 @@ class RunTable(Table, frozen=True, kw_only=True):
     batch_size: int | None = None
     threads: int | None = None
     precision: str = "auto"
+    compile: bool = False
     timeout: Annotated[float, Meta(gt=0, le=1e6)] = 60.0
     memory: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 8 << 30
 

@@ -16,13 +16,15 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
 
     device: `cpu` or `cuda`. threads: of torch and of the runtime. width: rows that the twin computes at once
     (fewer are padded). precision: of the search, `auto` until it is measured (`auditor.mixed`);
-    candidates are float32 and judged in the deployed precision whatever it is.
+    candidates are float32 and judged in the deployed precision whatever it is. compile: whether the twin goes
+    through `torch.compile`, which takes some ten seconds first and needs a C++ compiler on the CPU.
     """
 
     device: str
     threads: int
     width: int = 64
     precision: str = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -43,13 +45,22 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     def padded(self, rows: int) -> int:
         """The width that a batch of this many rows is computed at: the next multiple of 4, at most `width`.
 
-        Powers of two, or one constant width, cost up to a quarter of the time once rows have left (measured).
+        Powers of two, or one constant width, cost up to a quarter of the time once rows have left (measured). A compiled
+        twin has one width all the same: each would be compiled anew.
         """
+        if self.compile:
+            return max(rows, self.width)
         return max(rows, min(self.width, -(-rows // 4) * 4))
 
     @classmethod
     def choose(
-        cls, device: str = "auto", *, width: int | None = None, threads: int | None = None, precision: str = "float32"
+        cls,
+        device: str = "auto",
+        *,
+        width: int | None = None,
+        threads: int | None = None,
+        precision: str = "float32",
+        compile: bool = False,
     ) -> Execution:
         """Settle `auto` and check that the device is there. Raises UsageError where it isn't."""
         import torch
@@ -61,4 +72,5 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
         chosen = torch.get_num_threads() if threads is None else threads
-        return cls(device=device, threads=chosen, width=width or (256 if device == "cuda" else 64), precision=precision)
+        width = width or (256 if device == "cuda" else 64)
+        return cls(device=device, threads=chosen, width=width, precision=precision, compile=compile)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.access import Access, OutputKind
 from auditor.attack import Query, Reply
@@ -44,6 +45,9 @@ class TwinOracle:
         self.dtype = DTYPES[execution.precision]
         twin.module.to(device=execution.device, dtype=self.dtype)
         self.twin = mixed(twin) if execution.precision == "bfloat16" else twin
+        if execution.compile:
+            module = cast(nn.Module, torch.compile(self.twin.module, dynamic=False))
+            self.twin = replace(self.twin, module=module)
         self.spend = (1, 1, 0)
 
     def logits(self, points: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         width=options["batch_size"] or config.run.batch_size,
         threads=config.run.threads,
         precision=config.run.precision,
+        compile=config.run.compile,
     )
     rules = list(config.gate)
     if options["fail_under"] is not None:

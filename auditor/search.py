@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from auditor.access import Access
 from auditor.arena import Arena, Place
 from auditor.attack import Attack
+from auditor.errors import ModelError
 from auditor.events import Listener, Progress, StageFinished, StageStarted
 from auditor.execution import Execution
 from auditor.guard import unmoved
@@ -169,7 +171,14 @@ class Search:
 
         return pool.run(tick)
 
+    @cached_property
+    def _twin_oracle(self) -> TwinOracle:
+        """Made once: rounding weights and compiling take a while."""
+        if self.twin is None:
+            raise ModelError("Gradients were asked for of a model that has no twin.")
+        return TwinOracle(self.twin, self.execution)
+
     def _oracle(self, access: Access) -> Oracle:
         if access is Access.GRADIENT and self.twin is not None:
-            return TwinOracle(self.twin, self.execution)
+            return self._twin_oracle
         return TargetOracle(self.target, self.execution, access)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_precision_of_the_search(precision: str, tolerance: float) -> None:
     reply = twin_oracle(precision=precision).ask(Query(points=X.float()), ce)
     assert reply.need_gradient().dtype is torch.float32
     np.testing.assert_allclose(reply.need_scores(), [[1.4, -0.2, -0.3]], atol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_twin_gives_the_same_at_one_width() -> None:
+    twin, execution = target().twin(), Execution(device="cpu", threads=1, width=8, precision="float64", compile=True)
+    compiled, plain = TwinOracle(twin, execution), twin_oracle()
+    for m in (8, 3):
+        one, two = (oracle.ask(Query(points=points(m)), ce) for oracle in (compiled, plain))
+        np.testing.assert_allclose(one.need_scores(), two.need_scores(), atol=1e-12)
+        np.testing.assert_allclose(one.need_gradient(), two.need_gradient(), atol=1e-12)
 
 
 def test_the_target_answers_in_scores() -> None:
