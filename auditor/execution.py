@@ -45,8 +45,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     def padded(self, rows: int) -> int:
         """The width that a batch of this many rows is computed at: the next multiple of 4, at most `width`.
 
-        Powers of two, or one constant width, cost up to a quarter of the time once rows have left (measured). A compiled
-        twin has one width all the same: each would be compiled anew.
+        Powers of two, or one constant width, cost up to a quarter of the time once rows have left (measured). A
+        compiled twin has one width all the same: each would be compiled anew.
         """
         if self.compile:
             return max(rows, self.width)
