@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from auditor.plugins.attacks.fgsm import FGSM
 from auditor.plugins.checks.companions import Companions
 from auditor.plugins.checks.fidelity import TwinFidelity
 from auditor.plugins.checks.probabilities import Probabilities
@@ -18,6 +19,7 @@ from auditor.bench import LinearTarget, linear_bench
 from auditor.check import Check, Evidence
 from auditor.record import FindingStatus, Severity
 from auditor.testing import evidence
+from auditor.threat import ThreatModel
 
 RAISED, CLEAR, INCONCLUSIVE = FindingStatus.RAISED, FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE
 
@@ -67,6 +69,28 @@ def test_company_that_changes_answers() -> None:
     assert Companions().look(seen(Mixing)).status is RAISED
     assert Companions().look(seen(Mixing, n=1)).status is INCONCLUSIVE
     assert Companions().look(seen(Mixing, batch=1)).status is CLEAR
+
+
+class Swayed(LinearTarget):
+    """Answers a lone input as it is, one among others as if it were all grey: every score then says class 0."""
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        return super()._run(x if len(x) == 1 else 0.5 * np.ones_like(x))
+
+
+def test_adversarial_examples_are_judged_again_in_company() -> None:
+    """The weak examples fall at batch 1; in company every input gets the same answer, whatever was done to it."""
+    made = linear_bench(n=20, threat=ThreatModel(epsilon=0.5))
+    target = made.target
+    assert isinstance(target, LinearTarget)
+    alone = evidence(replace(made, target=Swayed(target.weight, target.bias)), FGSM())
+    found = sorted(alone.ledger.adversarial)
+    assert found
+    grey = int(alone.target.scores(0.5 * np.ones((2, *alone.samples.shape), np.float32), batch=2)[0].argmax())
+    labels = alone.samples.labels[found]
+    text = Companions().look(alone).explanation
+    assert f"15 companions {(labels != grey).sum()} of {len(found)} adversarial" in text
+    assert f"and {(labels == grey).sum()} of their {len(found)} clean" in text
 
 
 def test_probabilities_are_worth_knowing_and_doubt_nothing() -> None:
