@@ -18,6 +18,8 @@ from auditor.program import Program, read_program
 from auditor.twin import Twin
 
 PROBES = 3
+QUANTISED = 0.02
+"""Share of the largest probability by which rounding to 8 bits, and what it does to a sum, may move another."""
 
 
 def build_twin(
@@ -45,15 +47,18 @@ def build_twin(
     size = stated if fixed_batch and stated else 1
     probes = _probes(program, preprocess)
     module = batched(lambda free: Graph(program, output, operators, free_batch=free), size, probes)
-    peeled = None
+    peeled, whole = None, None
     found = find_logits(program, output)
     if found is not None and kind is not OutputKind.LABELS:
         logits, activation = found
         bare = batched(lambda free: Graph(program, logits, operators, free_batch=free), size, probes)
         with torch.no_grad():
-            if close(lambda x: unpeeled(bare(x), activation), probes, two_columns(module(probes), kind)):
-                module, peeled = bare, activation
-    return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=module.graph.surrogates)
+            scores = two_columns(module(probes), kind)
+            exact = close(lambda x: unpeeled(bare(x), activation), probes, scores)
+            if exact or close(lambda x: unpeeled(bare(x), activation), probes, scores, QUANTISED):
+                module, whole, peeled = bare, None if exact else module, activation
+    surrogates = (whole or module).graph.surrogates
+    return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=surrogates, whole=whole)
 
 
 def _probes(program: Program, preprocess: Preprocess) -> Tensor:

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from auditor.access import OutputKind
 from auditor.heads import two_columns
+from auditor.operators import Node
 from auditor.program import Program
 
 ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 """Operators whose inputs are logits, and what `Twin.peeled` calls them."""
 KEEPING_ORDER = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout", "Cast"})
 """Operators that may stand behind: entries stay in their order."""
+ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
+"""The same, but for rounding: a quantised file rounds its probabilities too, mostly to 0 and 1."""
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 APPLY: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,7 +40,7 @@ def find_logits(program: Program, output: str) -> tuple[str, str] | None:
     Whether the activation runs over the classes can't be read off the graph; compare `APPLY` with what the file says.
     """
     node = program.producer(output)
-    while node is not None and not node.domain and node.op_type in KEEPING_ORDER:
+    while node is not None and _passes(node):
         if node.attributes.get("to", TensorProto.FLOAT) not in FLOATS:
             return None
         node = program.producer(node.inputs[0])
@@ -49,6 +52,10 @@ def find_logits(program: Program, output: str) -> tuple[str, str] | None:
     if node.op_type in ACTIVATIONS:
         return node.inputs[0], ACTIVATIONS[node.op_type]
     return None
+
+
+def _passes(node: Node) -> bool:
+    return node.op_type in ROUNDING or (not node.domain and node.op_type in KEEPING_ORDER)
 
 
 def unpeeled(logits: Tensor, peeled: str) -> Tensor:

@@ -21,7 +21,8 @@ class Twin:
     module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names the activation
     ("softmax", "log_softmax", "sigmoid") that was cut off its end. preprocess: the target's own. output: what the
     *file* returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the
-    report knows. before: defences that stand in front, in sample units, outermost first. All its parameters are frozen.
+    report knows. before: defences that stand in front, in sample units, outermost first. whole: to the file's scores
+    also where what was cut off does more than the activation, as in a quantised file. All parameters are frozen.
     """
 
     module: nn.Module
@@ -30,15 +31,17 @@ class Twin:
     peeled: str | None = None
     surrogates: tuple[str, ...] = ()
     before: tuple[Callable[[Tensor], Tensor], ...] = ()
+    whole: nn.Module | None = None
 
     def __post_init__(self) -> None:
-        self.module.eval()
-        self.module.requires_grad_(False)
+        for module in filter(None, (self.module, self.whole)):
+            module.eval()
+            module.requires_grad_(False)
 
-    def _raw(self, x: Tensor) -> Tensor:
+    def _raw(self, x: Tensor, module: nn.Module) -> Tensor:
         for defense in self.before:
             x = defense(x)
-        raw: Tensor = self.module(self.preprocess(x))
+        raw: Tensor = module(self.preprocess(x))
         return raw
 
     def logits(self, x: Tensor) -> Tensor:
@@ -48,7 +51,7 @@ class Twin:
         logarithm here, and no gradient.
         x: `[batch, *sample_shape]` in sample units.
         """
-        raw = self._raw(x)
+        raw = self._raw(x, self.module)
         if self.peeled is not None:
             return two_columns(raw, OutputKind.LOGITS)
         scores = two_columns(raw, self.output)
@@ -58,5 +61,7 @@ class Twin:
 
     def scores(self, x: Tensor) -> Tensor:
         """What the target returns for x, `[batch, classes]`: for measuring fidelity."""
-        raw = self._raw(x)
+        if self.whole is not None:
+            return two_columns(self._raw(x, self.whole.to(x.device, x.dtype)), self.output)
+        raw = self._raw(x, self.module)
         return two_columns(raw, self.output) if self.peeled is None else unpeeled(raw, self.peeled)

@@ -154,6 +154,18 @@ def test_a_softmax_over_a_map_of_one_pixel_is_cut_off(opset):
     torch.testing.assert_close(twin.logits(X), Z)
 
 
+def test_a_softmax_whose_probabilities_are_rounded_is_cut_off_but_scores_keep_the_rounding():
+    nodes = [op("Softmax", "z", "p"), op("QuantizeLinear", "p step zero", "q"), op("DequantizeLinear", "q step zero")]
+    model = file(*nodes)
+    for name, value in {"step": np.float32(1 / 256), "zero": np.uint8(0)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    twin = build(model, OutputKind.PROBABILITIES)
+    assert twin.peeled == "softmax"
+    torch.testing.assert_close(twin.logits(X), Z)
+    np.testing.assert_allclose(twin.scores(X).numpy(), deployed(model.SerializeToString(), X, "y"), atol=1e-7)
+    assert twin.surrogates == ("QuantizeLinear: straight-through",)
+
+
 def test_a_softmax_over_another_axis_stays():
     """Over the pixels there is nothing to choose from: every probability is 1."""
     twin = build(file(op("Unsqueeze", "z pixel", "u"), op("Softmax", "u", axis=2)), OutputKind.PROBABILITIES)
