@@ -45,7 +45,7 @@ def open_parts(
     opened = host.load_target(model, target)
     if opened.picture is not None:
         height, width, channels = opened.picture
-        samples = replace(samples, size=samples.size or (height, width), channels=samples.channels or channels)
+        samples = replace(samples, picture=(height, width), channels=samples.channels or channels)
     loaded = host.load_samples(data, samples)
     if opened.class_names is not None:
         loaded = loaded.aligned(opened.class_names)

@@ -21,13 +21,15 @@ PIXEL = np.float32(255)
 class SamplesOptions:
     """What a loader is told besides the reference.
 
-    size: height and width that pictures are brought to, None to keep theirs. channels: 1 for grey or 3 for RGB, None
+    size: height and width that pictures are brought to, None to keep theirs. picture: those of the file, which picture
+    files are brought to where no size is stated; an array keeps its own. channels: 1 for grey or 3 for RGB, None
     to keep what the pictures have. classes: names in the order of the model's labels, None to take the source's own.
     labels: `given`, or `predicted` to take the model's own answers for labels. limit, seed: how many samples to load,
     chosen as `Samples.limit` does; None for all.
     """
 
     size: tuple[int, int] | None = None
+    picture: tuple[int, int] | None = None
     channels: int | None = None
     classes: tuple[str, ...] | None = None
     labels: str = "given"

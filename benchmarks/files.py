@@ -23,7 +23,7 @@ from auditor.flow import audit
 from auditor.host import Host
 from auditor.record import Record
 from auditor.resolve import resolve
-from benchmarks.shared import add_shared, entries, options
+from benchmarks.shared import add_shared, entries, options, samples_of
 
 UNSET = {
     "config": None, "data": None, "norm": None, "epsilon": None, "bounds": None, "suite": None, "attacks": (),
@@ -43,7 +43,7 @@ def scan(entry: dict[str, Any], shared: Path, host: Host, samples: int, suite: s
     plan = out.parent / "audit.toml"
     size = f"size = {entry['size']}\n" if entry.get("size") else ""
     plan.write_text(f"[samples]\n{size}", encoding="utf-8")
-    chosen |= {"config": plan, "data": str(shared / entry["samples"])}
+    chosen |= {"config": plan, "data": str(samples_of(entry, shared, out.parent))}
     jobs, _ = resolve(str(shared / entry["model"]), chosen, host)
     return audit(jobs[0], host, silent)
 
@@ -71,6 +71,8 @@ def row(name: str, record: Record, seconds: float, note: str) -> str:
     clean = "–" if metrics.clean_accuracy is None else f"{metrics.clean_accuracy:.1%}"
     robust = "–" if metrics.robust_accuracy is None else f"{metrics.robust_accuracy:.1%}"
     ran = [attack for attack in record.attacks if attack.status == "ran"]
+    batch = next((f for f in record.findings if f.id == "companions" and f.status == "raised"), None)
+    note = "; ".join(filter(None, (note, batch and batch.explanation)))
     access = "white-box" if any(attack.access == "gradient" for attack in ran) else "gradient-free"
     belief = f"{record.masking}, {record.trust}"
     cells = (name, record.samples.n, record.threat.name, clean, robust, access, belief, f"{seconds:.0f}", note)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from auditor.host import Host
 from auditor.preprocess import Preprocess
 from auditor.samples import Samples, SamplesOptions
@@ -48,6 +51,15 @@ def options(entry: dict[str, Any]) -> dict[str, Any]:
         "norm": entry.get("norm"),
         "bounds": tuple(entry["bounds"]) if entry.get("bounds") else None,
     }
+
+
+def samples_of(entry: dict[str, Any], shared: Path, folder: Path) -> Path:
+    """The entry's samples; single pictures, listed with their labels, are put into one file in a folder."""
+    if isinstance(entry["samples"], str):
+        return shared / entry["samples"]
+    pictures = [np.asarray(Image.open(shared / name).convert("RGB")) for name in entry["samples"]]
+    np.savez(folder / "pictures.npz", x=np.stack(pictures), y=np.array(entry["labels"]))
+    return folder / "pictures.npz"
 
 
 def load(name: str, shared: Path, host: Host, *, limit: int, threads: int, samples: str | None = None) -> Case:

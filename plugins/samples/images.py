@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from auditor.errors import SamplesError
 from auditor.hookspecs import hookimpl
+from auditor.resizing import fitted
 from auditor.samples import PREDICTED, Samples, SamplesOptions, as_inputs, chosen
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -48,7 +49,7 @@ def read_images(folder: Path, options: SamplesOptions) -> Samples:
     pictures, kept = [], []
     for place in wanted:
         try:
-            pictures.append(read_picture(listing[place][0], options.size, options.channels))
+            pictures.append(read_picture(listing[place][0], options.size or options.picture, options.channels))
             kept.append(place)
         except _Unreadable as reason:
             skipped[str(reason)] += 1
@@ -104,7 +105,7 @@ def read_picture(path: Path, size: tuple[int, int] | None = None, channels: int 
     except Exception as error:  # each of Pillow's formats has its own way to fail on a damaged file
         raise _Unreadable("unreadable picture") from error
     if size is not None:
-        picture = ImageOps.fit(picture, (size[1], size[0]), method=Image.Resampling.BILINEAR)
+        picture = fitted(picture, size)
     return np.asarray(picture)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from auditor.errors import SamplesError
 from auditor.hookspecs import hookimpl
+from auditor.resizing import all_fitted
 from auditor.samples import PREDICTED, Samples, SamplesOptions, as_inputs, as_labels
 
 
@@ -20,9 +21,10 @@ def load_samples(ref: str, options: SamplesOptions) -> Samples | None:
 def read_npz(path: Path, options: SamplesOptions) -> Samples:
     """The samples in an .npz file; other arrays in it are not read, and no pickled object ever is.
 
-    x: `[n, ...]`, uint8 (then divided by 255) or any other number. y: class numbers `[n]`, not read where labels are
-    to be predicted. lower, upper: like x, a box for each sample; float64 boxes are rounded inward to float32. classes:
-    names by label, unless the options give them. Raises SamplesError where the file can't be read as such.
+    x: `[n, ...]`, uint8 (then divided by 255) or any other number; pictures are resized where a size is stated. y:
+    class numbers `[n]`, not read where labels are to be predicted. lower, upper: like x, a box for each sample; float64
+    boxes are rounded inward to float32. classes: names by label, unless the options give them. Raises SamplesError
+    where the file can't be read as such.
     """
     arrays = _read(path, ("x", "y", "lower", "upper", "classes"))
     predicted = options.labels == "predicted"
@@ -37,6 +39,10 @@ def read_npz(path: Path, options: SamplesOptions) -> Samples:
         raise SamplesError(
             f"{path}: `x` should have shape [n, ...], it has {list(x.shape)}; stack samples along axis 0."
         )
+    if options.size is not None and x.size:
+        if "lower" in arrays or "upper" in arrays:
+            raise SamplesError(f"{path} brings boxes for its inputs, so these can't be resized; leave `size` away.")
+        x = all_fitted(f"{path}: `x`", x, options.size)
     inputs = as_inputs(f"{path}: `x`", x)
     lower, upper = _boxes(path, arrays, inputs)
     samples = Samples(
