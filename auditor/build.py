@@ -8,7 +8,7 @@ from torch import Tensor
 
 from auditor.access import OutputKind
 from auditor.batching import batched, close
-from auditor.errors import ModelError
+from auditor.errors import ModelError, UnsupportedOperator
 from auditor.graph import Graph
 from auditor.heads import two_columns
 from auditor.operators import Operators
@@ -39,7 +39,8 @@ def build_twin(
     model: with its external data loaded. output: name of the value to audit, `[N]`, `[N, classes]` or that with axes of
     length 1. kind: what it holds. preprocess: from samples to the file's input; fitted, if the file leaves the shape of
     its input open. operators: the registry. fixed_batch: whether the file insists on the batch it states.
-    Raises UnsupportedOperator where an operator that the output depends on is lacking, ModelError where the graph can't
+    Raises UnsupportedOperator where an operator that the output depends on is lacking or no gradient leads from the
+    output to the input, as in a forest; ModelError where the graph can't
     be run or its output is not one score a class.
     """
     program = read_program(model, operators)
@@ -58,6 +59,11 @@ def build_twin(
             if exact or close(lambda x: unpeeled(bare(x), activation), probes, scores, QUANTISED):
                 module, whole, peeled = bare, None if exact else module, activation
     surrogates = (whole or module).graph.surrogates
+    if not module(probes.clone().requires_grad_()).requires_grad:
+        why = "; ".join(surrogates) or "no operator has one"
+        raise UnsupportedOperator(
+            f"The twin predicts what the file does, but has no gradient ({why}); the audit goes on gradient-free."
+        )
     return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=surrogates, whole=whole)
 
 

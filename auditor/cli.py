@@ -195,17 +195,39 @@ def init(
 
 
 @main.command()
+@click.argument("model", required=False)
+@click.option("--data", help="Samples to compare on; default: those of audit.toml, else a few random inputs.")
+@click.option("--config", type=click.Path(path_type=Path), help="The plan; default: audit.toml beside MODEL.")
+@click.option("--preprocess", metavar="NAME|FILE", help="What stands before the file: imagenet, cifar10, centred, …")
+@click.option("--limit", type=click.IntRange(min=1), help="Compare on a seeded subset of this many samples.")
+@click.option("--bisect", is_flag=True, help="Go node by node also where twin and file agree.")
+@click.option("--trust-model", is_flag=True, help="Let the model run its own code, and lift the limits on it.")
 @plugins_dir
-def doctor(plugins_dir: Path | None) -> int:
-    """Show what this machine offers, and what would get in the way of an audit."""
-    from auditor.doctor import examine
+def doctor(model: str | None, plugins_dir: Path | None, trust_model: bool, bisect: bool, **options: Any) -> int:
+    """Show what this machine offers, and what would get in the way of an audit.
 
-    healthy = True
-    for fact in examine(plugins_dir):
-        mark = {"ok": " ", "note": "·", "problem": "!"}[fact.level]
-        click.echo(f"{mark} {fact.name:24} {fact.value}")
-        healthy &= fact.level != "problem"
-    return 0 if healthy else 2
+    With MODEL: which operators it has, how its twin computes them, how far twin and file agree, and at which node they
+    part first. Exits with 0 whatever is found, with 2 where the file can't be run.
+    """
+    from auditor.doctor import MARKS, examine
+
+    if model is None:
+        if given := [name for name, value in {**options, "bisect": bisect}.items() if value]:
+            raise UsageError(f"--{given[0]} is about a model: advaudit doctor MODEL --{given[0]} …")
+        healthy = True
+        for fact in examine(plugins_dir):
+            click.echo(f"{MARKS[fact.level]} {fact.name:24} {fact.value}")
+            healthy &= fact.level != "problem"
+        return 0 if healthy else 2
+
+    from auditor.case import Case
+    from auditor.diagnosis import diagnose
+    from auditor.host import Host
+
+    case = Case(model=model, trust=trust_model, bisect=bisect, **options)
+    for fact in diagnose(case, Host.load(folder=plugins_dir)):
+        click.echo(f"{MARKS[fact.level]} {fact.name:24} {fact.value}")
+    return 0
 
 
 @main.group()
@@ -224,6 +246,17 @@ def list_plugins(plugins_dir: Path | None) -> int:
     for line in lines(host):
         click.echo(line)
     return 2 if host.errors else 0
+
+
+@plugins.command("operators")
+@plugins_dir
+def list_operators(plugins_dir: Path | None) -> int:
+    """Show every operator that a differentiable twin can be built from, as Markdown."""
+    from auditor.catalogue import page
+    from auditor.host import Host
+
+    click.echo(page(Host.load(folder=plugins_dir)), nl=False)
+    return 0
 
 
 @plugins.command("check")

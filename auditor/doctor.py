@@ -11,6 +11,8 @@ from typing import Literal
 from auditor.environment import cpu_flags, installed, processor
 
 Level = Literal["ok", "note", "problem"]
+MARKS: dict[Level, str] = {"ok": " ", "note": "·", "problem": "!"}
+"""What stands before a line."""
 PAYS = 1.2
 """Speed-up from which bfloat16 is worth its rounding in a search."""
 

@@ -163,7 +163,9 @@ def _cost(job: Job, search: Search) -> float:
         search.twin.module.float()
         for _ in range(2):  # the first pass warms up
             began = time.perf_counter()
-            torch.autograd.grad(search.twin.logits(points).sum(), points)
+            logits = search.twin.logits(points)
+            if logits.requires_grad:
+                torch.autograd.grad(logits.sum(), points)
             step = (time.perf_counter() - began) / batch
     return passes[Access.GRADIENT] * step + (passes[Access.SCORE] + passes[Access.DECISION]) * query
 

@@ -55,12 +55,24 @@ class FidelityLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """An operator whose backward pass in the twin is not its derivative."""
+
+    operator: str
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Belief:
-    """statements: trust and masking. twin: what stood in for the model where gradients were needed."""
+    """statements: trust and masking. twin: what stood in for the model where gradients were needed; advice: what to do
+    where nothing could."""
 
     statements: list[Statement]
     findings: list[FindingLine]
     twin: str
+    advice: str
+    stand_ins: list[StandIn]
     fidelity: list[FidelityLine]
     fidelity_note: str
 
@@ -74,6 +86,8 @@ def belief(record: Record) -> Belief:
         ],
         findings=[_finding(finding) for finding in sorted(record.findings, key=_rank)],
         twin=_twin(record),
+        advice=words.NO_TWIN if record.model.twin == "none" and record.threat.access == "gradient" else "",
+        stand_ins=[_stand_in(text) for text in record.model.surrogates],
         fidelity=_fidelity(record.fidelity),
         fidelity_note=_fidelity_note(record),
     )
@@ -121,8 +135,13 @@ def _twin(record: Record) -> str:
         text = f"The file has {words.TWINS['none']}"
         text += f": {model.twin_reason.rstrip('.')}." if model.twin_reason else "."
     if model.surrogates:
-        text += f" Stand-in derivatives: {', '.join(model.surrogates)}."
+        text += " Where a derivative is zero or does not exist, attacks followed these stand-ins, backwards only:"
     return text
+
+
+def _stand_in(text: str) -> StandIn:
+    operator, _, name = text.partition(": ")
+    return StandIn(operator=operator, name=name, meaning=words.surrogate(name))
 
 
 def _fidelity(measured: Fidelity | None) -> list[FidelityLine]:
@@ -149,8 +168,11 @@ def _fidelity_note(record: Record) -> str:
     measured = record.fidelity
     if measured is None:
         return f"Fidelity is {MISSING}: there is no twin to compare."
-    where = "below it" if measured.low else "above it"
-    return (
-        f"The largest score seen is {amount(measured.scale)}. Under {percent(measured.floor, 1)} agreement white-box "
-        f"results are doubtful; this twin is {where}."
+    where = "below it" if measured.low else "not below it"
+    text = (
+        f"The largest score seen is {amount(measured.scale)}. Under {percent(measured.floor, 1)} agreement on clean "
+        f"samples white-box results are doubtful; this twin is {where}."
     )
+    if measured.adversarial_n and (measured.adversarial_label_agreement or 0) < 1:
+        text += " Adversarial examples lie close to a decision boundary, where small differences turn labels."
+    return text

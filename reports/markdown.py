@@ -59,6 +59,14 @@ def _audit(audit: Audit) -> Iterator[str]:
     yield ""
     findings = ((f.status, f.severity, f.title, f.explanation, f.advice) for f in b.findings)
     yield from _table(("Finding", "Severity", "Looked for", "Seen", "What to do"), findings)
+    yield f"{plain(b.twin)}\n"
+    stand_ins = ((s.operator, s.name, s.meaning) for s in b.stand_ins)
+    yield from _table(("Operator", "Stand-in", "What it does"), stand_ins)
+    if b.advice:
+        yield f"{plain(b.advice)}\n"
+    agreement = ((f.inputs, f.n, f.agreement, f.difference) for f in b.fidelity)
+    yield from _table(("Twin and file on", "n", "Same label", "Largest score difference"), agreement)
+    yield f"{plain(b.fidelity_note)}\n"
     yield "## Where is it weak?\n"
     yield f"{plain(w.lead)}\n"
     classes = ((c.name, c.robust, c.interval, c.clean, c.n, c.into) for c in w.classes[:CLASSES])

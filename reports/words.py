@@ -48,6 +48,21 @@ TWINS = {
     "surrogate": "a differentiable copy in which some operators have stand-in derivatives",
     "none": "no differentiable copy, so attacks had no gradients",
 }
+SURROGATES = {
+    "straight-through": "Forwards the step is taken; backwards the gradient passes as if it had not been.",
+    "fast sigmoid": "Forwards a comparison; backwards a smooth step, so that a gradient shows which way it would turn.",
+    "soft arg-": "Forwards a position; backwards the mean position, weighted by a softmax of the entries.",
+    "softmax": "Forwards the largest entry is marked; backwards a softmax stands in.",
+    "triangular": "Forwards one entry is 1; backwards its neighbours share it by their distance from the index.",
+    "central difference": "Forwards an entry is picked; backwards the difference of its neighbours stands in.",
+    "none": "No gradient passes: attacks that climb gradients are blind here, and only the others say something.",
+}
+"""What stands in for a derivative, by how its name begins."""
+OTHER_SURROGATE = "Forwards the operator itself; backwards the gradient of what the name says."
+NO_TWIN = (
+    "White-box attacks were skipped, so the number is what an attacker without gradients achieved. `advaudit doctor` "
+    "with this file lists every operator that its twin lacks; a plugin can supply one with register_operators."
+)
 ACCESS = {
     "gradient": "the attacker knows the model and its gradients",
     "score": "the attacker sees scores, not gradients",
@@ -59,6 +74,11 @@ NORMS = {
     "l1": "the changes may add up to {epsilon}",
     "l0": "up to {epsilon} features may change",
 }
+
+
+def surrogate(name: str) -> str:
+    """What a surrogate of this name does, in a sentence."""
+    return next((text for start, text in SURROGATES.items() if name.startswith(start)), OTHER_SURROGATE)
 
 
 def describe(threat: ThreatInfo) -> str:

@@ -8,17 +8,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click import Group
 from click.testing import CliRunner
+from onnx import helper
+from onnx_files import make, value, write
 from records import outcomes, record
 
 import auditor
-from auditor import Entry, Node, Problem, Query, Reply, SamplesOptions, TargetOptions, hookspecs, testing
+from auditor import Entry, Problem, Query, Reply, SamplesOptions, TargetOptions, Twin, hookspecs, testing
+from auditor.access import OutputKind
+from auditor.build import build_twin
 from auditor.cli import main
 from auditor.conformance import check_module
+from auditor.errors import UnsupportedOperator
+from auditor.graph import Graph
 from auditor.host import Host
+from auditor.preprocess import Preprocess
+from auditor.program import read_program
 from auditor.scaffold import scaffold
 from auditor.testing import linear_bench
 from auditor.verify import Reason
@@ -171,21 +180,84 @@ def test_the_target_and_the_samples_load(tmp_path: Path) -> None:
     assert target.labels(samples.inputs).tolist() == samples.labels.tolist() == [2, 1]
 
 
-def test_the_operator_computes_what_its_name_says(tmp_path: Path) -> None:
-    """QuickGelu is x σ(αx)."""
-    operators = loaded("register_operators", tmp_path).operators
-    assert operators is not None
-    node = Node(
-        op_type="QuickGelu",
-        domain="com.microsoft",
-        opset=1,
-        name="",
-        inputs=("x",),
-        outputs=("y",),
-        attributes={"alpha": 2.0},
+def acme(opset: int, **attributes: object) -> onnx.ModelProto:
+    """A file of the domain com.acme, which no runtime knows: a product, a SteppedRelu, a sum over pairs."""
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["z"]),
+        helper.make_node("SteppedRelu", ["z"], ["y"], name="steps", domain="com.acme", **attributes),
+    ]
+    model = make(nodes, [value("x", ["N", 4])], [value("y", ["N", 4])], {"two": np.array(2, np.float32)})
+    model.opset_import.append(helper.make_opsetid("com.acme", opset))
+    return model
+
+
+def acme_twin(tmp_path: Path, opset: int, **attributes: object) -> Twin:
+    module(block("register_operators"), tmp_path)
+    host = Host.load(installed=False, folder=tmp_path)
+    assert host.operators is not None
+    return build_twin(
+        acme(opset, **attributes),
+        output="y",
+        kind=OutputKind.LOGITS,
+        preprocess=Preprocess().fit((4,), (4,)),
+        operators=host.operators,
+        fixed_batch=False,
     )
-    x = torch.tensor([-1.0, 0.0, 3.0])
-    assert torch.allclose(operators.find(node).build(node)(x), x / (1 + (-2 * x).exp()))
+
+
+@pytest.mark.parametrize("opset", [1, 2, 3])
+def test_the_operator_makes_a_twin_of_a_file_with_a_foreign_domain(opset: int, tmp_path: Path) -> None:
+    x = torch.tensor([[-1.0, 0.1, 0.3, 3.0], [0.26, -0.2, 0.0, 0.5]], requires_grad=True)
+    z = 2 * x.detach()
+    below = torch.where(z < 0, 0.1 * z, 0.0) if opset > 1 else torch.zeros_like(z)
+    plain = acme_twin(tmp_path, opset)
+    assert torch.allclose(plain.logits(x), z.clamp(0, 1) + below)
+    assert plain.surrogates == ()
+
+    stepped = acme_twin(tmp_path, opset, step=0.25)
+    scores = stepped.logits(x)
+    assert torch.allclose(scores, (z.clamp(0, 1) * 4).round() / 4 + below)
+    (gradient,) = torch.autograd.grad(scores.sum(), x)
+    inside = (z >= 0) & (z <= 1)
+    assert torch.equal(gradient[z != 0], (2.0 * inside + (0.2 * (z < 0) if opset > 1 else 0.0))[z != 0])
+    assert stepped.surrogates == ("SteppedRelu: straight-through",)
+
+
+def test_the_operator_refuses_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOperator, match=r"com\.acme::SteppedRelu \(opset 1, node 'steps'\).*mode 'up'"):
+        acme_twin(tmp_path, 1, mode="up")
+
+
+def test_a_later_entry_takes_over_from_ours(tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(
+        "import torch\nfrom auditor import hookimpl\n\n\n@hookimpl\ndef register_operators(operators):\n"
+        "    operators.register('Relu', lambda node: torch.abs, since=18)\n",
+        encoding="utf-8",
+    )
+    operators = Host.load(installed=False, folder=tmp_path).operators
+    assert operators is not None
+    x = torch.tensor([[-1.0, 2.0]])
+    for opset, expected in ((17, [[0.0, 2.0]]), (18, [[1.0, 2.0]])):
+        model = make([helper.make_node("Relu", ["x"], ["y"])], [value("x", ["N", 2])], [value("y", ["N", 2])])
+        model.opset_import[0].version = opset
+        assert Graph(read_program(model, operators), "y", operators)(x).tolist() == expected
+
+
+def test_the_runtime_has_to_know_the_operator_too(tmp_path: Path) -> None:
+    module(block("register_operators"), tmp_path)
+    path = write(tmp_path / "acme.onnx", acme(1))
+    result = CliRunner().invoke(main, ["doctor", str(path), "--plugins-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "SteppedRelu" in result.output
+
+
+def test_a_third_party_file_with_a_foreign_operator_could_not_be_run(shared: Path) -> None:
+    path = shared / "models" / "custom_op_noisy_relu_unloadable.onnx"
+    samples = shared / "data" / "cifar10_exact_first100.npz"
+    for command in (["doctor", str(path)], ["scan", str(path), "--data", str(samples), "--epsilon", "8/255"]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert "NoisyRelu" in result.output
 
 
 def test_the_certifier_certifies_what_can_not_change(tmp_path: Path) -> None:

@@ -23,11 +23,22 @@ class TwinFidelity(Check):
         measured = evidence.fidelity
         if measured is None:
             return self.finding(FindingStatus.INCONCLUSIVE, f"There is no twin: {evidence.why_no_twin}")
+        text = (
+            f"Twin and file give {measured.n} clean samples the same label in {measured.label_agreement:.1%} of the "
+            f"cases; scores differ by at most {measured.max_difference:.2g} (largest score {measured.scale:.3g})."
+        )
+        if measured.adversarial_label_agreement is not None:
+            text += (
+                f" On {measured.adversarial_n} adversarial examples in {measured.adversarial_label_agreement:.1%} of "
+                f"the cases, and by at most {measured.adversarial_max_difference:.2g}."
+            )
         return self.finding(
             FindingStatus.RAISED if measured.low else FindingStatus.CLEAR,
-            f"Twin and file give {measured.n} clean samples the same label in {measured.label_agreement:.1%} of the "
-            f"cases; scores differ by at most {measured.max_difference:.2g} (largest score {measured.scale:.3g}).",
-            "White-box results are doubtful: `advaudit doctor` shows where twin and file part." if measured.low else "",
+            text,
+            "White-box results are doubtful: `advaudit doctor` with this file and these samples names the node where "
+            "twin and file part."
+            if measured.low
+            else "",
             value=measured.label_agreement,
             threshold=measured.floor,
         )

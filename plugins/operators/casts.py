@@ -122,6 +122,7 @@ def written(x: Tensor | np.ndarray) -> np.ndarray:
 
 
 def cast_surrogate(node: Node) -> str | None:
+    """Straight-through where floats become whole numbers, fast sigmoid where a comparison becomes a number."""
     kind = node.attributes["to"]
     if node.types[:1] == ("bool",):
         return FAST_SIGMOID if kind in FLOATS or kind in INTEGERS else None
@@ -143,7 +144,12 @@ def cast_like(node: Node) -> Function:
     return lambda x, like: function(x)
 
 
+def cast_like_surrogate(node: Node) -> str | None:
+    """As for Cast."""
+    return cast_surrogate(_explicit(node))
+
+
 @hookimpl
 def register_operators(operators: Operators) -> None:
     operators.register("Cast", cast, since=6, surrogate=cast_surrogate)
-    operators.register("CastLike", cast_like, since=15, surrogate=lambda node: cast_surrogate(_explicit(node)))
+    operators.register("CastLike", cast_like, since=15, surrogate=cast_like_surrogate)

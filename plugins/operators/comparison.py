@@ -89,6 +89,7 @@ def where(node: Node) -> Function:
 
 
 def where_surrogate(node: Node) -> str | None:
+    """Fast sigmoid, where the condition alone depends on the input."""
     floats = all(not kind or kind.startswith(("float", "bfloat")) for kind in node.types[1:])
     return FAST_SIGMOID if _blind(node) and floats else None
 
