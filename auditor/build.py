@@ -9,6 +9,7 @@ from torch import Tensor
 from auditor.access import OutputKind
 from auditor.batching import batched, close
 from auditor.errors import ModelError, UnsupportedOperator
+from auditor.fusion import fused
 from auditor.graph import Graph
 from auditor.heads import two_columns
 from auditor.operators import Operators
@@ -40,17 +41,17 @@ def build_twin(
     length 1. kind: what it holds. preprocess: from samples to the file's input; fitted, if the file leaves the shape of
     its input open. operators: the registry. fixed_batch: whether the file insists on the batch it states.
     Raises UnsupportedOperator where an operator that the output depends on is lacking or no gradient leads from the
-    output to the input, as in a forest; ModelError where the graph can't
-    be run or its output is not one score a class.
+    output to the input, as in a forest; ModelError where the graph can't be run or its output is not one score a class.
     """
     program = read_program(model, operators)
+    found = find_logits(program, output) if kind is not OutputKind.LABELS else None
+    program = fused(program, [output] if found is None else [output, found[0]], operators)
     stated = program.shape[0] if program.shape else None
     size = stated if fixed_batch and stated else 1
     probes = _probes(program, preprocess)
     module = batched(lambda free: Graph(program, output, operators, free_batch=free), size, probes)
     peeled, whole = None, None
-    found = find_logits(program, output)
-    if found is not None and kind is not OutputKind.LABELS:
+    if found is not None:
         logits, activation = found
         bare = batched(lambda free: Graph(program, logits, operators, free_batch=free), size, probes)
         with torch.no_grad():

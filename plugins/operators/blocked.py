@@ -108,7 +108,7 @@ def upsample(node: Node) -> Function:
 def register_operators(operators: Operators) -> None:
     operators.register("ReorderInput", reorder_input, domain=DOMAIN)
     operators.register("ReorderOutput", reorder_output, domain=DOMAIN)
-    operators.register("Conv", convolution, domain=DOMAIN)
+    operators.register("Conv", convolution, domain=DOMAIN, product=True)
     operators.register("MaxPool", max_pool, domain=DOMAIN)
     operators.register("AveragePool", average_pool, domain=DOMAIN)
     operators.register("GlobalAveragePool", global_average, domain=DOMAIN)

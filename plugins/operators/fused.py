@@ -135,10 +135,10 @@ def distances(node: Node) -> Function:
 
 @hookimpl
 def register_operators(operators: Operators) -> None:
-    operators.register("FusedConv", fused_convolution, domain=DOMAIN)
-    operators.register("FusedGemm", fused_gemm, domain=DOMAIN)
-    operators.register("FusedMatMul", fused_matmul, domain=DOMAIN)
-    operators.register("TransposeMatMul", fused_matmul, domain=DOMAIN)
+    operators.register("FusedConv", fused_convolution, domain=DOMAIN, product=True)
+    operators.register("FusedGemm", fused_gemm, domain=DOMAIN, product=True)
+    operators.register("FusedMatMul", fused_matmul, domain=DOMAIN, product=True)
+    operators.register("TransposeMatMul", fused_matmul, domain=DOMAIN, product=True)
     operators.register("Gelu", always(F.gelu), domain=DOMAIN)
     operators.register("FastGelu", fast_gelu, domain=DOMAIN)
     operators.register("QuickGelu", quick_gelu, domain=DOMAIN)
