@@ -12,12 +12,14 @@ $(SETUP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(SETUP)  ## scan the bundled pair of models and end with the report's path
+demo: $(SETUP)  ## scan the bundled models and end with the report's path
 	$(BIN)/advaudit scan examples/mnist/natural.onnx --config examples/mnist/natural.toml \
 		--overwrite --out advaudit-out/natural
+	$(BIN)/advaudit scan examples/mnist/int8.onnx --config examples/mnist/natural.toml \
+		--overwrite --out advaudit-out/int8
 	$(BIN)/advaudit scan examples/mnist/robust.onnx --overwrite --out advaudit-out/robust || test $$? = 3
-	@echo "The second gate is inconclusive on purpose: the report says why its number is in doubt."
-	@$(BIN)/advaudit report advaudit-out/robust advaudit-out/natural --out advaudit-out
+	@echo "The last gate is inconclusive on purpose: the report says why its number is in doubt."
+	@$(BIN)/advaudit report advaudit-out/robust advaudit-out/natural advaudit-out/int8 --out advaudit-out
 
 test: $(SETUP)  ## everything that is fast; what CI runs
 	$(BIN)/python -m pytest -m "not slow"
