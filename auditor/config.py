@@ -57,12 +57,13 @@ class ThreatTable(Table, frozen=True, kw_only=True):
 
 
 class SearchTable(Table, frozen=True, kw_only=True):
-    """[search]"""
+    """[search] leak: share of a gradient that passes where a quantised value saturates."""
 
     suite: str = "standard"
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
     access: str = "gradient"
     certify: bool = True
+    leak: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class RunTable(Table, frozen=True, kw_only=True):

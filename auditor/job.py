@@ -28,11 +28,11 @@ class Job:
     """One model, one set of samples, one threat.
 
     model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
-    output that was asked for. suite: the stages. access: the most that attacks may use. labels: `given` or `predicted`.
-    limit: a seeded subset of the samples. certify: whether certifiers run. go_on: scan even
-    where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one
-    that is there. command: how to repeat it. plugins: those that were loaded, which a
-    resumed scan must share.
+    output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
+    passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
+    certify: whether certifiers run. go_on: scan even where the clean accuracy is near chance. out: the record's
+    directory. resume, overwrite: what may happen to one that is there. command: how to repeat it. plugins: those that
+    were loaded, which a resumed scan must share.
     """
 
     model: str
@@ -46,6 +46,7 @@ class Job:
     output: str | None = None
     seed: int = 0
     access: Access = Access.GRADIENT
+    leak: float = 0.0
     labels: str = "given"
     limit: int | None = None
     certify: bool = True
@@ -81,6 +82,7 @@ class Job:
             "suite": [stage.table() for stage in self.suite],
             "seed": self.seed,
             "access": str(self.access),
+            "leak": self.leak,
             "certify": self.certify,
             "versions": versions(),
         }

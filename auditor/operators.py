@@ -45,7 +45,8 @@ class Node:
     types: element types of the inputs, by numpy's names ("float32", "int64", "bool"); "" where unknown or absent.
     live: whether each input depends on what is audited, so that a gradient may pass. captured: values of the
     surrounding graph that the node's bodies read; its function gets them behind its own inputs, and each body, by then
-    a function in `attributes`, takes its inputs and then all of these.
+    a function in `attributes`, takes its inputs and then all of these. leak: the share of a gradient that passes where
+    a quantised value saturates.
     """
 
     op_type: str
@@ -58,6 +59,7 @@ class Node:
     types: tuple[str, ...] = ()
     live: tuple[bool, ...] = ()
     captured: tuple[str, ...] = ()
+    leak: float = 0.0
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -114,8 +116,13 @@ def always(function: Function) -> Builder:
 
 @dataclass
 class Operators:
-    """Everything a twin can be built from. Plugins add to it through the hook `register_operators`."""
+    """Everything a twin can be built from. Plugins add to it through the hook `register_operators`.
 
+    leak: the share of a gradient that passes where a quantised value saturates: 0 is the derivative, more is a stand-in
+    for files that saturate much.
+    """
+
+    leak: float = 0.0
     table: dict[tuple[str, str], list[Operator]] = field(default_factory=dict)
 
     def register(

@@ -89,7 +89,8 @@ class Plan:
         read = [name for name in node.reads if name]
         for name in read:
             self._read_constant(name)
-        node = replace(node, live=tuple(name in self._live for name in node.inputs))
+        live = tuple(name in self._live for name in node.inputs)
+        node = replace(node, live=live, leak=operators.leak)
         on_host = operator.shape_only or all(self._hostable(name) for name in read)
         node = self._with_bodies(node, on_host)
         try:

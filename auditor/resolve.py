@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         output=config.model.output,
         device=execution.device,
         trust=options["trust_model"],
-        operators=host.operators,
+        operators=None if host.operators is None else replace(host.operators, leak=config.search.leak),
         threads=execution.threads,
         classes=len(classes) if classes else None,
         timeout=config.run.timeout,
@@ -86,6 +87,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         access=_access(options["access"] or config.search.access),
         labels=labels,
         limit=options["limit"] or config.samples.limit,
+        leak=config.search.leak,
         certify=config.search.certify if options["certify"] is None else options["certify"],
         go_on=options["go_on"],
         resume=options["resume"],
