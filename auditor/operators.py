@@ -197,11 +197,30 @@ def truth(value: Tensor) -> Tensor:
     return value if value.dtype is torch.bool else value != 0
 
 
+class _StraightThrough(torch.autograd.Function):
+    """The second of two tensors, with the gradient of the first."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, hard: Tensor) -> Tensor:
+        return hard.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing has to be kept."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
 def straight_through(x: Tensor, hard: Tensor) -> Tensor:
-    """`hard` in the forward pass, bit for bit; the gradient passes to x as if hard were x."""
+    """`hard` in the forward pass, bit for bit; the gradient passes to x as if hard were x. Both have one shape."""
     if not torch.is_grad_enabled():
         return hard
-    return hard.detach() + (x - x.detach())
+    result: Tensor = _StraightThrough.apply(x, hard.detach())  # type: ignore[no-untyped-call]
+    return result
 
 
 def check_size(shape: Iterable[int], itemsize: int = 4) -> None:

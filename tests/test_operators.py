@@ -42,11 +42,11 @@ def test_a_surrogate_may_depend_on_the_node():
 
 
 def test_straight_through_is_exact_forwards_and_the_identity_backwards():
-    x = torch.tensor([0.1, 1e8, -3.7], requires_grad=True)
-    hard = torch.tensor([1.0, 3.0, -1e-9])
+    x = torch.tensor([0.1, 1e8, -3.7, torch.inf], requires_grad=True)
+    hard = torch.tensor([1.0, 3.0, -1e-9, 255.0])
     y = straight_through(x, hard)
     assert torch.equal(y, hard)
-    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.ones(3))
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.ones(4))
 
 
 def test_integers_of_any_shape_and_type():

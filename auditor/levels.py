@@ -1,0 +1,110 @@
+"""Quantised values: whole numbers carried as floats, what a type can hold of them, and where it saturates.
+
+Rounding is to the nearest level, ties to the even one, as in onnxruntime; its gradient passes straight through. Where a
+type saturates the gradient is zero, since there no small step of the input changes anything, unless some is let leak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auditor.operators import Node, straight_through
+
+LIMITS: dict[str, tuple[int, int]] = {
+    "int2": (-2, 1),
+    "uint2": (0, 3),
+    "int4": (-8, 7),
+    "uint4": (0, 15),
+    "int8": (-(1 << 7), (1 << 7) - 1),
+    "uint8": (0, (1 << 8) - 1),
+    "int16": (-(1 << 15), (1 << 15) - 1),
+    "uint16": (0, (1 << 16) - 1),
+}
+"""Least and largest value of the types that values are quantised to."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The whole numbers that a quantised type can hold.
+
+    leak: the share of a gradient that passes where a value saturates.
+    """
+
+    low: float
+    high: float
+    leak: float = 0.0
+
+    @classmethod
+    def of(cls, node: Node, *positions: int) -> Levels:
+        """The levels of the first of these inputs whose type is known. Raises UnsupportedOperator where none is."""
+        kind = type_of(node, *positions)
+        if kind not in LIMITS:
+            raise node.unsupported(f"the quantised type {kind}" if kind else "a type that nothing in the file states")
+        return cls(*LIMITS[kind], node.leak)
+
+    def saturate(self, x: Tensor, zero: Tensor | None = None) -> Tensor:
+        """x where its sum with the zero point is within the limits, else what leads to the nearest of them."""
+        held = x.clamp(self.low, self.high) if zero is None else x.clamp(self.low - zero, self.high - zero)
+        return straight_through(held + self.leak * (x - held), held.detach()) if self.leak else held
+
+    def hold(self, x: Tensor, zero: Tensor | None = None) -> Tensor:
+        """The level nearest to x, which the zero point then shifts.
+
+        It saturates before it rounds, as the runtime's kernels do, so that no infinity is left to take differences of.
+        """
+        zero = None if zero is None else carried(zero, x)
+        levels = rounded(self.saturate(x, zero))
+        return levels if zero is None else levels + zero
+
+    def quantize(self, x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+        """The level that stands for x. scale, zero: broadcast against x."""
+        return self.hold(x / scale, zero)
+
+
+def type_of(node: Node, *positions: int) -> str:
+    """The element type of the first of these inputs that is there and known; else an empty text."""
+    known = (node.types[position] for position in positions if position < len(node.types))
+    return next((kind for kind in known if kind), "")
+
+
+def rounded(x: Tensor) -> Tensor:
+    """The nearest whole number, ties to the even one; backwards the identity."""
+    return straight_through(x, x.round())
+
+
+def carried(x: Tensor, like: Tensor) -> Tensor:
+    """Whole numbers as floats of the precision of `like`; floats stay as they are."""
+    return x if x.is_floating_point() else x.to(like.dtype)
+
+
+def centred(x: Tensor, zero: Tensor | None, like: Tensor) -> Tensor:
+    """Levels as floats, less their zero point."""
+    x = carried(x, like)
+    return x if zero is None else x - carried(zero, x)
+
+
+def dequantized(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+    """What levels stand for."""
+    return centred(x, zero, scale) * scale
+
+
+def along(value: Tensor, axis: int, rank: int) -> Tensor:
+    """A scale or zero point so that it broadcasts against a tensor of this rank.
+
+    One entry belongs to the whole tensor, several lie along the axis; what has several axes already is laid out.
+    """
+    if value.ndim > 1:
+        return value
+    if value.numel() == 1:
+        return value.reshape(())
+    shape = [1] * rank
+    shape[axis] = -1
+    return value.reshape(shape)
+
+
+def in_blocks(value: Tensor, axis: int, block: int, length: int) -> Tensor:
+    """Scales or zero points of blocks along an axis, each repeated for every entry of its block."""
+    return torch.repeat_interleave(value, block, dim=axis).narrow(axis, 0, length)
