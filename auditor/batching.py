@@ -12,7 +12,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, UnsupportedOperator
 from auditor.graph import Graph
 from auditor.heads import flat_columns
 
@@ -55,7 +55,9 @@ class Batched(nn.Module):
         return self._columns(x)
 
     def _columns(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.graph(x)
+        scores = self.graph(x)
+        if not isinstance(scores, Tensor):
+            raise UnsupportedOperator("The output holds text or a sequence, which has no gradient; name one of scores.")
         return flat_columns(scores)
 
     def _one(self, x: Tensor) -> Tensor:

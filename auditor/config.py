@@ -67,7 +67,7 @@ class SearchTable(Table, frozen=True, kw_only=True):
 
 
 class RunTable(Table, frozen=True, kw_only=True):
-    """[run] timeout (seconds) and memory (bytes) limit one run of the file under audit."""
+    """[run] timeout (seconds) and memory (bytes) limit one run of the file under audit, memory also one of its twin."""
 
     device: str = "auto"
     batch_size: int | None = None

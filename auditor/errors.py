@@ -20,9 +20,15 @@ from typing import ClassVar
 
 
 class AdvauditError(Exception):
-    """An audit could not be run as asked."""
+    """An audit could not be run as asked.
+
+    As text it holds nothing that a terminal obeys, since it may quote a file that nobody vouches for.
+    """
 
     exit_code: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in super().__str__())
 
 
 class UsageError(AdvauditError):

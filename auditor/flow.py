@@ -9,18 +9,11 @@ from auditor.gate import judged
 from auditor.host import Host
 from auditor.job import Job
 from auditor.ledger import Ledger
+from auditor.measured import measured, measured_again
 from auditor.obscurity import inspect
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
-from auditor.prepare import (
-    check_accuracy,
-    load,
-    make_twin,
-    measure_twin,
-    measure_twin_again,
-    settle_precision,
-    tell_duration,
-)
+from auditor.prepare import check_accuracy, load, tell_duration
 from auditor.record import Record
 from auditor.search import Search
 from auditor.verify import Verifier
@@ -42,17 +35,15 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     correct = check_accuracy(job, target, samples, observation)
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
 
-    twin, why_no_twin = make_twin(job, target)
-    job = settle_precision(job, twin, samples)
+    job, seen = measured(job, target, samples)
 
     with Folder.open(job, plan) as folder:
-        agreement, doubt = measure_twin(job, target, twin, samples)
         verifier = Verifier(target, samples, job.threat, region, votes=observation.votes)
-        certificates = certify(job, host, twin, samples, region)
+        certificates = certify(job, host, seen.twin, samples, region)
         ledger = Ledger.of(samples, correct, spared=certificates.spared)
         search = Search(
             target=target,
-            twin=twin,
+            twin=seen.twin,
             samples=samples,
             threat=job.threat,
             region=region,
@@ -62,17 +53,19 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
             seed=job.seed,
             journal=folder.journal,
             listen=listen,
-            doubt=doubt,
+            doubt=seen.doubt,
         )
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
         outcomes = settle(samples, job.threat, observation, ledger, job.suite, certificates.certified)
         proof = evidence(samples, job.threat, ledger)
-        fidelity = measure_twin_again(target, twin, agreement, proof, job.execution)
-        belief = inspect(host, search, ledger, attacks, observation, fidelity, why_no_twin)
+        fidelity = measured_again(target, seen, proof, job.execution)
+        belief = inspect(host, search, ledger, attacks, observation, fidelity, seen.why_none)
 
-        record = compose(job, host, search, plan, outcomes, proof, attacks, fidelity, belief, certificates, why_no_twin)
+        record = compose(
+            job, host, search, plan, outcomes, proof, attacks, fidelity, belief, certificates, seen.why_none
+        )
         record = folder.finish(judged(record, job.rules), proof, certificates.witness)
     listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))
     return record

@@ -30,9 +30,9 @@ class Job:
     model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
     output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
     passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
-    certify: whether certifiers run. go_on: scan even where the clean accuracy is near chance. out: the record's
-    directory. resume, overwrite: what may happen to one that is there. command: how to repeat it. plugins: those that
-    were loaded, which a resumed scan must share.
+    memory: bytes that one batch of the twin may take. certify: whether certifiers run. go_on: scan even where the
+    clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one that is there.
+    command: how to repeat it. plugins: those that were loaded, which a resumed scan must share.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Job:
     leak: float = 0.0
     labels: str = "given"
     limit: int | None = None
+    memory: int = 8 << 30
     certify: bool = True
     go_on: bool = False
     resume: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,12 @@ class _Trial:
         return None, []
 
     def answer(self, shape: Shape, batch: int) -> tuple[list[dict[str, Any]], str]:
-        """Answers to those probes that run, and why the first that did not failed."""
+        """Answers to those probes that run, and why the first that did not failed. Raises ModelError for huge ones."""
+        if 4 * prod((batch, *shape)) > self.question.memory:
+            raise ModelError(
+                f"{self.question.name} should take samples of a size that can be computed with, it takes "
+                f"{[batch, *shape]}; --trust-model lifts the limit."
+            )
         answers: list[dict[str, Any]] = []
         failure = ""
         for probe in probes((batch, *shape)):

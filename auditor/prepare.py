@@ -5,30 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 import torch
 
 from auditor.access import Access
 from auditor.attack import Attack
 from auditor.defense import Defense
-from auditor.errors import ModelError, SamplesError, TargetUnavailable, UsageError
+from auditor.errors import SamplesError, UsageError
 from auditor.events import Listener, Notice
-from auditor.execution import PRECISIONS, Execution
-from auditor.fidelity import PROBED, Agreement, agree, doubt, fidelity
 from auditor.host import Host
 from auditor.job import Job
-from auditor.journal import recorded_execution
 from auditor.ledger import Ledger
 from auditor.metrics import wilson
-from auditor.mixed import AUTO, mixed, settled
 from auditor.observe import Observation, near_chance
-from auditor.record import Fidelity
 from auditor.samples import Samples, SamplesOptions
 from auditor.search import Search
 from auditor.target import Target, TargetOptions, check_classes
 from auditor.threat import Region
-from auditor.twin import Twin
 
 LONG = 600.0
 """Seconds from which a scan says first how long it may take."""
@@ -85,50 +78,6 @@ def check_accuracy(job: Job, target: Target, samples: Samples, observation: Obse
         f"Clean accuracy is {accuracy:.1%} on {n} samples (chance {chance:.1%}), so an audit would say nothing. "
         f"{hint} To scan all the same, give --go-on."
     )
-
-
-def make_twin(job: Job, target: Target) -> tuple[Twin | None, str | None]:
-    """The twin; None and the reason where the audit is gradient-free: the file itself has been found to run."""
-    if not job.access.covers(Access.GRADIENT):
-        return None, f"the audit grants {job.access} access only"
-    try:
-        return target.twin(), None
-    except TargetUnavailable:
-        raise
-    except ModelError as error:
-        return None, str(error)
-
-
-def settle_precision(job: Job, twin: Twin | None, samples: Samples) -> Job:
-    """The job with its precision measured where it was left open; a resumed scan keeps the one it began with."""
-    recorded = recorded_execution(job.out) if job.resume else {}
-    if job.execution.precision == AUTO and recorded.get("precision") in PRECISIONS:
-        return replace(job, execution=msgspec.structs.replace(job.execution, precision=recorded["precision"]))
-    return replace(job, execution=settled(job.execution, twin, samples.inputs))
-
-
-def measure_twin(job: Job, target: Target, twin: Twin | None, samples: Samples) -> tuple[Agreement | None, float]:
-    """The twin's agreement on clean samples, and by how much it may be wrong in the precision of the search."""
-    if twin is None:
-        return None, doubt(None)
-    clean = agree(target, twin, samples.inputs[:PROBED], job.execution)
-    if job.execution.precision != "bfloat16":
-        return clean, doubt(clean)
-    return clean, doubt(agree(target, mixed(twin), samples.inputs[:PROBED], job.execution))
-
-
-def measure_twin_again(
-    target: Target,
-    twin: Twin | None,
-    clean: Agreement | None,
-    evidence: dict[str, np.ndarray],
-    execution: Execution,
-) -> Fidelity | None:
-    """The twin's agreement on clean samples and on the verified adversarial examples."""
-    if twin is None or clean is None:
-        return None
-    found = evidence["x_adv"][:PROBED]
-    return fidelity(clean, agree(target, twin, found, execution) if len(found) else None)
 
 
 def tell_duration(job: Job, search: Search, ledger: Ledger, listen: Listener) -> None:

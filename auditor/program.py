@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,15 +67,19 @@ class Program:
         return next((node for node in self.nodes if name in node.outputs), None)
 
     def ancestors(self, outputs: Iterable[str]) -> list[Node]:
-        """The nodes that the outputs depend on, in order. Raises ModelError where nothing computes one of them."""
+        """The nodes that the outputs depend on, in order, their other outputs unnamed.
+
+        Raises ModelError where nothing computes one of the outputs.
+        """
         wanted = set(outputs)
         there = {*self.inputs, *self._protos, *(name for node in self.nodes for name in node.outputs)}
         for name in sorted(wanted - there):
             raise ModelError(f"The file should compute an output {name!r}; none of its nodes does.")
         kept = []
         for node in reversed(self.nodes):
-            if wanted.intersection(name for name in node.outputs if name):
-                kept.append(node)
+            used = tuple(name if name in wanted else "" for name in node.outputs)
+            if any(used):
+                kept.append(replace(node, outputs=used))
                 wanted.update(node.reads)
         return kept[::-1]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SUM = 1e-3
 """How far probabilities may be from adding up to 1."""
+ROUNDING = 1e-6
+"""How far below 0 a probability may come: a forest's share may add up to a little more than 1, its rest is negative."""
 SOFTMAX_SUM = 0.05
 """The same behind a softmax, whose answer may have been rounded to 8 or 16 bits."""
 PASSING = frozenset(
@@ -191,7 +193,7 @@ def _squeezed(raw: np.ndarray) -> bool:
 
 
 def _agree(names: list[str], answers: Sequence[dict[str, Any]]) -> None:
-    first, *others = [np.concatenate([_rows(answer[name]).argmax(1) for answer in answers]) for name in names]
+    first, *others = [_all_rows(name, answers).argmax(1) for name in names]
     if any(not np.array_equal(first, other) for other in others):
         raise ModelError(
             f"The outputs {' and '.join(names)} could all be the scores, and they name different classes; "
@@ -201,6 +203,17 @@ def _agree(names: list[str], answers: Sequence[dict[str, Any]]) -> None:
 
 def _rows(raw: np.ndarray) -> np.ndarray:
     return flat_columns(raw[None] if _squeezed(raw) else raw)
+
+
+def _all_rows(name: str, answers: Sequence[dict[str, Any]]) -> np.ndarray:
+    """What an output gave for all probes. Raises ModelError where it scores now more classes, now fewer."""
+    rows = [_rows(answer[name]) for answer in answers]
+    if len(counts := sorted({part.shape[1] for part in rows})) > 1:
+        raise ModelError(
+            f"The output {name!r} should score the same classes for every sample; it gave {counts[0]} scores for one "
+            f"and {counts[-1]} for another."
+        )
+    return np.concatenate(rows)
 
 
 def _read(
@@ -213,7 +226,12 @@ def _read(
     first = answers[0][name]
     if isinstance(first, list):
         keys = end.keys if set(end.keys) == set(first[0]) else tuple(sorted(first[0]))
-        rows = np.array([[answer[key] for key in keys] for entry in answers for answer in entry[name]])
+        maps = [answer for entry in answers for answer in entry[name]]
+        if len(set(keys)) < len(keys):
+            raise ModelError(f"The output {name!r} names a class twice, so its maps can't be read; export it again.")
+        if any(set(answer) != set(keys) for answer in maps):
+            raise ModelError(f"The output {name!r} should score the same classes for every sample; its maps differ.")
+        rows = np.array([[answer[key] for key in keys] for answer in maps])
         kind = kind_of(rows, end)
         return Readout(output=name, source=end.mapped or name, form=Form.MAPS, kind=kind, classes=len(keys), keys=keys)
     if _rank(first) == 4:
@@ -227,7 +245,7 @@ def _read(
         return Readout(
             output=name, source=source, form=Form.LABELS, kind=OutputKind.LABELS, classes=count, keys=end.keys
         )
-    rows = np.concatenate([_rows(answer[name]) for answer in answers])
+    rows = _all_rows(name, answers)
     return Readout(
         output=name,
         source=name,
@@ -245,7 +263,7 @@ def kind_of(rows: np.ndarray, end: Ending) -> OutputKind:
     """
     rows = rows.astype(np.float64)
     finite = rows[np.isfinite(rows).all(axis=1)]
-    squashed = bool(len(finite)) and bool((finite >= 0).all() and (finite <= 1 + SUM).all())
+    squashed = bool(len(finite)) and bool((finite >= -ROUNDING).all() and (finite <= 1 + SUM).all())
     if rows.shape[1] == 1:
         return OutputKind.PROBABILITIES if squashed and end.op_type not in LINEAR else OutputKind.LOGITS
     tolerance = SOFTMAX_SUM if end.squashes else SUM

@@ -26,6 +26,7 @@ SIGMOID = 1 / (1 + np.exp(-Z))
         (np.log(P), "", OutputKind.LOG_PROBABILITIES),
         (np.where(np.eye(4) > 0, 0, -np.inf), "", OutputKind.LOG_PROBABILITIES),
         (np.eye(4), "", OutputKind.PROBABILITIES),
+        (np.array([[-1e-7, 1 + 1e-7], [0.25, 0.75]]), "TreeEnsembleClassifier", OutputKind.PROBABILITIES),
         (SIGMOID, "Sigmoid", OutputKind.PROBABILITIES),
         (SIGMOID, "Gemm", OutputKind.LOGITS),
         (np.maximum(Z, 0), "Relu", OutputKind.LOGITS),
@@ -102,6 +103,15 @@ def test_rows_that_agree_are_one_answer_and_others_are_asked_about() -> None:
         picked({"a": np.array([[1.0, 2, 3]]), "b": np.array([[3.0, 2, 1]])})
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_number_of_classes_that_changes_is_refused(several: bool) -> None:
+    answers = [{"y": Z[:1], "z": Z[:1]}, {"y": Z[:1, :2], "z": Z[:1, :2]}]
+    with pytest.raises(ModelError, match="gave 2 scores for one and 4 for another"):
+        picked(*(answers if several else [{"y": answer["y"]} for answer in answers]))
+    with pytest.raises(ModelError, match="maps differ"):
+        picked({"y": [{0: 0.5, 1: 0.5}]}, {"y": [{0: 0.5, 2: 0.5}]})
+
+
 def test_what_is_no_classifier_is_refused() -> None:
     with pytest.raises(ModelError, match=r"features is float64 of shape \[1, 5, 7\]"):
         picked({"features": np.zeros((1, 5, 7))})
@@ -117,6 +127,11 @@ def test_maps_become_columns_in_the_order_that_the_graph_names() -> None:
     np.testing.assert_allclose(named.scores(answers["m"] * 2), [[0.9, 0.1], [0.9, 0.1]])
     with pytest.raises(ModelError, match="left out"):
         named.scores([{"a": 1.0}])
+
+
+def test_a_class_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(ModelError, match="names a class twice"):
+        picked({"maps": [{3: 0.4, 5: 0.6}]}, ends={"maps": Ending(keys=(3, 5, 3))})
 
 
 def test_labels_become_one_hot_rows() -> None:

@@ -1,6 +1,7 @@
 """The functions below are run in the child too, which imports this file by its name."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -81,6 +82,11 @@ def test_the_child_loads_no_torch() -> None:
 def test_our_own_errors_keep_their_words() -> None:
     with pytest.raises(ModelError, match=r"^the child's own sentence$"):
         confined(refuse, Ask(0, "the child's own sentence"), subject="m", timeout=20, memory=4096 * MIB)
+
+
+def test_what_an_error_quotes_can_not_write_on_the_terminal() -> None:
+    with pytest.raises(ModelError, match=re.escape("the node \ufffd[31m of the file")):
+        confined(refuse, Ask(0, "the node \x1b[31m of the file"), subject="m", timeout=20, memory=4096 * MIB)
 
 
 def test_other_errors_become_one_line() -> None:

@@ -1,0 +1,75 @@
+"""The twin as measured: whether there is one, how well it agrees with the file, and how it will be computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from auditor.access import Access
+from auditor.errors import ModelError, TargetUnavailable
+from auditor.execution import PRECISIONS, Execution
+from auditor.fidelity import PROBED, Agreement, agree, doubt, fidelity
+from auditor.footprint import narrowed
+from auditor.job import Job
+from auditor.journal import recorded_execution
+from auditor.mixed import AUTO, mixed, settled
+from auditor.record import Fidelity
+from auditor.samples import Samples
+from auditor.target import Target
+from auditor.twin import Twin
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The twin, or why there is none; its agreement on clean samples; by how much it may be wrong as it is searched."""
+
+    twin: Twin | None
+    why_none: str | None
+    agreement: Agreement | None = None
+    doubt: float = float("inf")
+
+
+def measured(job: Job, target: Target, samples: Samples) -> tuple[Job, Measured]:
+    """The twin of the target, measured, and the job as it will be computed.
+
+    There is none, and the audit goes on gradient-free, where the audit does not grant gradients, where an operator is
+    lacking, and where the twin fails for whatever reason: the file itself has been found to run.
+    """
+    if not job.access.covers(Access.GRADIENT):
+        return settle_execution(job, None, samples), Measured(None, f"the audit grants {job.access} access only")
+    try:
+        twin = target.twin()
+        job = settle_execution(job, twin, samples)
+        clean = agree(target, twin, samples.inputs[:PROBED], job.execution)
+        searched = clean
+        if job.execution.precision == "bfloat16":
+            searched = agree(target, mixed(twin), samples.inputs[:PROBED], job.execution)
+    except TargetUnavailable:
+        raise
+    except ModelError as error:
+        return settle_execution(job, None, samples), Measured(None, str(error))
+    return job, Measured(twin, None, clean, doubt(searched))
+
+
+def settle_execution(job: Job, twin: Twin | None, samples: Samples) -> Job:
+    """The job with a batch that fits into memory, and its precision measured where it was left open.
+
+    A resumed scan keeps what it began with. Raises ModelError where the twin can't run a single sample.
+    """
+    execution = narrowed(job.execution, twin, samples.inputs, job.memory)
+    recorded = recorded_execution(job.out) if job.resume else {}
+    if execution.precision == AUTO and recorded.get("precision") in PRECISIONS:
+        return replace(job, execution=msgspec.structs.replace(execution, precision=recorded["precision"]))
+    return replace(job, execution=settled(execution, twin, samples.inputs))
+
+
+def measured_again(
+    target: Target, seen: Measured, evidence: dict[str, np.ndarray], execution: Execution
+) -> Fidelity | None:
+    """The twin's agreement on clean samples and on the verified adversarial examples."""
+    if seen.twin is None or seen.agreement is None:
+        return None
+    found = evidence["x_adv"][:PROBED]
+    return fidelity(seen.agreement, agree(target, seen.twin, found, execution) if len(found) else None)
