@@ -125,13 +125,14 @@ class Plan:
             for position, name in enumerate(node.inputs)
         ]
         around = [self.slot(name, host=on_host or name in self._on_host) for name in node.captured]
-        targets = tuple(self._claim(name, host=on_host) for name in node.outputs)
+        used = max((place for place, name in enumerate(node.outputs, 1) if name), default=0)
+        targets = tuple(self._claim(name, host=on_host) for name in node.outputs[:used])
         self.lines.append(Line(function, (*own, *around), targets, node.label, operator.product))
         if on_host:
-            self._on_host.update(node.outputs)
+            self._on_host.update(filter(None, node.outputs))
             return
         if any(node.live) or any(name in self._live for name in node.captured):
-            self._live.update(node.outputs)
+            self._live.update(filter(None, node.outputs))
             surrogate = operator.surrogate_for(node)
             if surrogate:
                 self.surrogates.add(f"{node.op_type}: {surrogate}")
@@ -174,6 +175,8 @@ class Plan:
             raise ModelError(failure(node.label, error)) from error
         results = results if isinstance(results, tuple) else (results,)
         for name, value in zip(node.outputs, results, strict=False):
+            if not name:
+                continue
             self._folded += sum(part.numel() * part.element_size() for part in _tensors(value))
             if self._folded > MEMORY:
                 raise ModelError(
@@ -211,7 +214,7 @@ class Plan:
         types = self.program.types
         if any(_is_float(kind) or not kind for kind in node.types):
             return
-        for name, target in zip(node.outputs, targets, strict=True):
+        for name, target in zip(node.outputs, targets, strict=False):
             if _is_float(types.get(name, "")):
                 self.lines.append(Line(_like_input, (target, self._like), (target,), node.label))
 

@@ -13,18 +13,40 @@ from auditor.operators import Function, Node, Operators
 def batch_normalization(node: Node) -> Function:
     epsilon = node.attributes.get("epsilon", 1e-5)
     if node.attributes.get("training_mode", 0):
-        raise node.unsupported("training_mode, where samples of one batch change each other's scores")
-    if not node.attributes.get("spatial", 1):
-        raise node.unsupported("statistics of each pixel (spatial = 0)")
+        return batch_statistics(node)
+    if node.wants(1):
+        raise node.unsupported("the statistics that training updates")
+    if not node.attributes.get("spatial", 1):  # before opset 9: statistics of each pixel
+        return lambda x, scale, bias, mean, var: (x - mean) * torch.rsqrt(var + epsilon) * scale + bias
     return lambda x, scale, bias, mean, var: F.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon)
+
+
+def batch_statistics(node: Node) -> Function:
+    """In training mode samples of one batch change each other's scores; running statistics are outputs."""
+    epsilon, momentum = node.attributes.get("epsilon", 1e-5), node.attributes.get("momentum", 0.9)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        axes, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+        own_mean, own_var = x.mean(axes), x.var(axes, correction=0)
+        y = (x - own_mean.reshape(shape)) * torch.rsqrt(own_var + epsilon).reshape(shape)
+        running = (momentum * old + (1 - momentum) * own for old, own in ((mean, own_mean), (var, own_var)))
+        return y * scale.reshape(shape) + bias.reshape(shape), *running
+
+    return run
 
 
 def layer_normalization(node: Node) -> Function:
     axis, epsilon = node.attributes.get("axis", -1), node.attributes.get("epsilon", 1e-5)
-    if node.wants(1) or node.wants(2):
-        raise node.unsupported("the outputs Mean and InvStdDev")
+    statistics = node.wants(1) or node.wants(2)
 
-    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        y = normalised(x, scale, bias)
+        if not statistics:
+            return y
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        return y, x.mean(axes, keepdim=True), torch.rsqrt(x.var(axes, correction=0, keepdim=True) + epsilon)
+
+    def normalised(x: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         shape = x.shape[axis % x.ndim :]
         if scale.shape == shape and (bias is None or bias.shape == shape):
             return F.layer_norm(x, shape, scale, bias, epsilon)
@@ -78,11 +100,23 @@ def local_response_normalization(node: Node) -> Function:
 
 def lp_normalization(node: Node) -> Function:
     axis, p = node.attributes.get("axis", -1), node.attributes.get("p", 2)
-    return lambda x: x / torch.linalg.vector_norm(x, p, axis, keepdim=True)
+    if p not in (1, 2):
+        raise node.unsupported(f"p = {p}")
+
+    def run(x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, p, axis, keepdim=True)
+        return x / torch.where(norm == 0, 1, norm)
+
+    return run
 
 
 def mean_variance_normalization(node: Node) -> Function:
+    """Since opset 9 the axes are an attribute; before, flags said whether channels are apart and variances one."""
     axes = tuple(node.attributes.get("axes", (0, 2, 3)))
+    if node.attributes.get("across_channels", 0):
+        axes = (0, 1, 2, 3)
+    if not node.attributes.get("normalize_variance", 1):
+        return lambda x: x - x.mean(axes, keepdim=True)
 
     def run(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
@@ -100,4 +134,4 @@ def register_operators(operators: Operators) -> None:
     operators.register("GroupNormalization", group_normalization, since=18)
     operators.register("LRN", local_response_normalization)
     operators.register("LpNormalization", lp_normalization)
-    operators.register("MeanVarianceNormalization", mean_variance_normalization, since=9)
+    operators.register("MeanVarianceNormalization", mean_variance_normalization)

@@ -56,7 +56,23 @@ def _padded(x: Tensor, pads: list[int], mode: str, value: float, axes: list[int]
     return x
 
 
+def center_crop_pad(node: Node) -> Function:
+    """Cut or padded with zeros on both sides alike, to a given shape; of an odd number the larger part at the end."""
+    axes = node.attributes.get("axes")
+
+    def run(x: Tensor, shape: Tensor) -> Tensor:
+        before, after = [0] * x.ndim, [0] * x.ndim
+        for axis, length in zip(range(x.ndim) if axes is None else axes, integers(shape), strict=True):
+            missing = length - x.shape[axis]
+            smaller = abs(missing) // 2 * (1 if missing > 0 else -1)
+            before[axis], after[axis] = smaller, missing - smaller
+        return _padded(x, before + after, "constant", 0, None)
+
+    return run
+
+
 @hookimpl
 def register_operators(operators: Operators) -> None:
     operators.register("Pad", pad_2, since=2)
     operators.register("Pad", pad, since=11, host=[1, 2, 3])
+    operators.register("CenterCropPad", center_crop_pad, since=18, host=[1])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from auditor.hookspecs import hookimpl
-from auditor.operators import Function, Node, Operators
+from auditor.operators import Function, Node, Operators, check_size, integers
 from auditor.windows import Window, interleaved
 
 MAXIMA: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -47,18 +48,61 @@ def _cropped(y: Tensor, lengths: tuple[int, ...]) -> Tensor:
 
 
 def max_pool(node: Node) -> Function:
+    """Maxima and, where the file wants them, their positions in the whole tensor."""
     window = _window(node)
     pool = MAXIMA[len(window.kernel)]
     if node.wants(1):
-        raise node.unsupported("the indices of the maxima")
+        return max_pool_with_indices(node, window)
 
     def run(x: Tensor) -> Tensor:
+        if not x.is_floating_point():  # torch pools no small integers; float64 holds all but the longest exactly
+            return run(x.double()).to(x.dtype)
         before, after = window.padding(x.shape[2:])
         small = all(2 * pad <= k for pad, k in zip(before, window.kernel, strict=True))
         if before == after and small and not window.ceil_mode:
             return pool(x, window.kernel, window.strides, before, window.dilations)
         y = pool(_padded(x, window, -torch.inf, -torch.inf), window.kernel, window.strides, 0, window.dilations)
         return _cropped(y, window.lengths(x.shape[2:]))
+
+    return run
+
+
+def max_pool_with_indices(node: Node, window: Window) -> Function:
+    pool, rank = MAXIMA[len(window.kernel)], len(window.kernel)
+    column_major = bool(node.attributes.get("storage_order", 0))
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        values = x if x.is_floating_point() else x.double()
+        sizes, before = x.shape[2:], window.padding(x.shape[2:])[0]
+        padded = _padded(values, window, -torch.inf, -torch.inf)
+        y, found = pool(padded, window.kernel, window.strides, 0, window.dilations, return_indices=True)
+        y, found = (_cropped(part, window.lengths(sizes)) for part in (y, found))
+        place, step = torch.zeros_like(found), 1
+        places = []
+        for axis in reversed(range(rank)):
+            places.append(found % padded.shape[2 + axis] - before[axis])
+            found = found // padded.shape[2 + axis]
+        order = range(rank - 1, -1, -1) if column_major else range(rank)
+        for axis in order:
+            place, step = place + places[axis] * step, step * sizes[rank - 1 - axis]
+        planes = torch.arange(x.shape[0] * x.shape[1], device=x.device).reshape((*x.shape[:2], *[1] * rank))
+        return y.to(x.dtype), place + planes * step
+
+    return run
+
+
+def max_unpool(node: Node) -> Function:
+    """Entries put back to the positions that MaxPool found, zeros elsewhere."""
+    window = _window(node)
+    before, after = window.pads[: len(window.kernel)], window.pads[len(window.kernel) :]
+
+    def run(x: Tensor, indices: Tensor, wanted: Tensor | None = None) -> Tensor:
+        lengths = zip(x.shape[2:], window.strides, window.kernel, before, after, strict=True)
+        sizes = (*x.shape[:2], *((n - 1) * stride + k - low - high for n, stride, k, low, high in lengths))
+        if wanted is not None and tuple(integers(wanted)) != sizes:
+            raise node.unsupported("an output_shape of its own, where runtimes and the standard disagree")
+        check_size(sizes, x.element_size())
+        return x.new_zeros(prod(sizes)).scatter(0, indices.long().reshape(-1), x.reshape(-1)).reshape(sizes)
 
     return run
 
@@ -118,6 +162,7 @@ def global_lp(node: Node) -> Function:
 @hookimpl
 def register_operators(operators: Operators) -> None:
     operators.register("MaxPool", max_pool)
+    operators.register("MaxUnpool", max_unpool, since=9, host=[2])
     operators.register("AveragePool", average_pool)
     operators.register("LpPool", lp_pool, since=2)
     operators.register("GlobalAveragePool", global_average)

@@ -21,11 +21,29 @@ def product(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def largest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    return x.any(axes, keep) if x.dtype is torch.bool else x.amax(axes, keep)
+    if x.dtype is torch.bool:
+        return x.any(axes, keep)
+    if any(x.shape[axis] == 0 for axis in axes):
+        return _nothing(x, axes, keep, _lowest(x.dtype))
+    return x.amax(axes, keep)
 
 
 def smallest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    return x.all(axes, keep) if x.dtype is torch.bool else x.amin(axes, keep)
+    if x.dtype is torch.bool:
+        return x.all(axes, keep)
+    if any(x.shape[axis] == 0 for axis in axes):
+        return _nothing(x, axes, keep, -_lowest(x.dtype) if x.is_floating_point() else torch.iinfo(x.dtype).max)
+    return x.amin(axes, keep)
+
+
+def _lowest(dtype: torch.dtype) -> float:
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
+def _nothing(x: Tensor, axes: tuple[int, ...], keep: bool, value: float) -> Tensor:
+    """What a reduction of no entries gives."""
+    shape = x.sum(axes, keep).shape
+    return torch.full(shape, value, dtype=x.dtype, device=x.device)
 
 
 def same_dtype(function: Reduction) -> Reduction:
@@ -72,33 +90,24 @@ def over_fixed_axes(function: Reduction) -> Builder:
     return build
 
 
-def arg_extreme(largest: bool) -> Builder:
-    def build(node: Node) -> Function:
-        axis, keep = node.attributes.get("axis", 0), bool(node.attributes.get("keepdims", 1))
-        last = bool(node.attributes.get("select_last_index", 0))
+def cumulative(function: Callable[[Tensor, int], Tensor], neutral: int) -> Builder:
+    """Sums or products of all entries up to each; exclusive ones leave that entry out."""
 
-        def run(x: Tensor) -> Tensor:
-            extreme = x.amax(axis, keepdim=True) if largest else x.amin(axis, keepdim=True)
-            where = (x == extreme).to(torch.uint8)
-            found = where.flip(axis).argmax(axis, keepdim=keep) if last else where.argmax(axis, keepdim=keep)
-            return x.shape[axis] - 1 - found if last else found
+    def build(node: Node) -> Function:
+        exclusive, reverse = bool(node.attributes.get("exclusive", 0)), bool(node.attributes.get("reverse", 0))
+
+        def run(x: Tensor, axis: Tensor) -> Tensor:
+            along = int(axis.item())
+            x = x.flip(along) if reverse else x
+            if exclusive:
+                start = torch.full_like(x.narrow(along, 0, 1), neutral)
+                x = torch.cat([start, x.narrow(along, 0, x.shape[along] - 1)], along)
+            y = function(x, along).to(x.dtype)
+            return y.flip(along) if reverse else y
 
         return run
 
     return build
-
-
-def cumulative_sum(node: Node) -> Function:
-    exclusive, reverse = bool(node.attributes.get("exclusive", 0)), bool(node.attributes.get("reverse", 0))
-
-    def run(x: Tensor, axis: Tensor) -> Tensor:
-        along = int(axis.item())
-        x = x.flip(along) if reverse else x
-        sums = x.cumsum(along).to(x.dtype)
-        sums = sums - x if exclusive else sums
-        return sums.flip(along) if reverse else sums
-
-    return run
 
 
 @hookimpl
@@ -106,6 +115,5 @@ def register_operators(operators: Operators) -> None:
     for name, function in REDUCTIONS.items():
         operators.register(name, over_fixed_axes(function))
         operators.register(name, over_input_axes(function), since=AXES_AS_INPUT.get(name, 18), host=[1])
-    operators.register("ArgMax", arg_extreme(True))
-    operators.register("ArgMin", arg_extreme(False))
-    operators.register("CumSum", cumulative_sum, since=11, host=[1])
+    operators.register("CumSum", cumulative(torch.cumsum, 0), since=11, host=[1])
+    operators.register("CumProd", cumulative(torch.cumprod, 1), since=26, host=[1])

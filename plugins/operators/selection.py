@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from auditor.hookspecs import hookimpl
-from auditor.operators import Function, Node, Operators, always, integers
+from auditor.operators import Function, Node, Operators, integers, straight_through
 
 
 def concat(node: Node) -> Function:
@@ -72,75 +74,60 @@ def _sliced(x: Tensor, starts: list[int], ends: list[int], axes: list[int], step
     return x
 
 
-def _from_start(indices: Tensor, length: int) -> Tensor:
+def from_start(indices: Tensor, length: int) -> Tensor:
     """Indices that count from the end, counted from the start; as torch takes them."""
     indices = indices.long()
     return torch.where(indices < 0, indices + length, indices)
 
 
 def gather(node: Node) -> Function:
+    """Positions that are carried as floats pass a gradient on: half the difference of the two neighbours."""
     axis = node.attributes.get("axis", 0)
 
-    def run(x: Tensor, indices: Tensor) -> Tensor:
+    def run(x: Any, indices: Tensor) -> Any:
+        if isinstance(x, np.ndarray):
+            return np.take(x, indices.long().numpy(), axis)
         place = axis % x.ndim
-        flat = _from_start(indices.reshape(-1), x.shape[place])
-        taken = x.index_select(place, flat)
-        return taken.reshape((*x.shape[:place], *indices.shape, *x.shape[place + 1 :]))
+        flat = from_start(indices.reshape(-1), x.shape[place])
+        shape = (*x.shape[:place], *indices.shape, *x.shape[place + 1 :])
+        taken = x.index_select(place, flat).reshape(shape)
+        if not indices.is_floating_point() or not taken.is_floating_point() or not torch.is_grad_enabled():
+            return taken
+        after, before = (flat + step for step in (1, -1))
+        slope = x.index_select(place, after.clamp(max=x.shape[place] - 1)) - x.index_select(place, before.clamp(min=0))
+        weight = indices.reshape((*indices.shape, *[1] * (x.ndim - place - 1)))
+        return straight_through(taken + weight * (slope.reshape(shape) / 2).detach(), taken)
 
     return run
+
+
+def gather_surrogate(node: Node) -> str | None:
+    """Central difference, where the indices depend on the input."""
+    return "central difference" if any(node.live[1:]) else None
 
 
 def gather_elements(node: Node) -> Function:
     axis = node.attributes.get("axis", 0)
-    return lambda x, indices: x.gather(axis, _from_start(indices, x.shape[axis]))
+    return lambda x, indices: x.gather(axis, from_start(indices, x.shape[axis]))
 
 
 def gather_nd(node: Node) -> Function:
-    if node.attributes.get("batch_dims", 0):
-        raise node.unsupported("batch_dims")
-    return lambda x, indices: x[tuple(_coordinates(x, indices))]
+    """Entries or slices by their coordinates, of each sample by itself where the first axes are of samples."""
+    samples = node.attributes.get("batch_dims", 0)
 
-
-def _coordinates(x: Tensor, indices: Tensor) -> list[Tensor]:
-    return [_from_start(index, x.shape[axis]) for axis, index in enumerate(indices.unbind(-1))]
-
-
-REDUCTIONS = {"none": None, "add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
-
-
-def scatter_elements(node: Node) -> Function:
-    axis, reduction = node.attributes.get("axis", 0), REDUCTIONS[node.attributes.get("reduction", "none")]
-
-    def run(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        indices = _from_start(indices, x.shape[axis])
-        if reduction is None:
-            return x.scatter(axis, indices, updates)
-        return x.scatter_reduce(axis, indices, updates, reduction)
+    def run(x: Tensor, indices: Tensor) -> Tensor:
+        if not samples:
+            return x[tuple(coordinates(x, indices))]
+        each, many = x.flatten(0, samples - 1), indices.flatten(0, samples - 1)
+        number = torch.arange(each.shape[0], device=x.device).reshape((-1, *[1] * (many.ndim - 2)))
+        found = each[(number, *coordinates(each[0], many))]
+        return found.reshape((*x.shape[:samples], *found.shape[1:]))
 
     return run
 
 
-def scatter_nd(node: Node) -> Function:
-    reduction = node.attributes.get("reduction", "none")
-    if reduction not in ("none", "add"):
-        raise node.unsupported(f"reduction {reduction!r}")
-
-    def run(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        return x.index_put(tuple(_coordinates(x, indices)), updates, accumulate=reduction == "add")
-
-    return run
-
-
-def top_k(node: Node) -> Function:
-    """Since opset 10 the number is an input. Ties may fall otherwise than in the file's runtime."""
-    axis, largest = node.attributes.get("axis", -1), bool(node.attributes.get("largest", 1))
-    ordered = bool(node.attributes.get("sorted", 1))
-
-    def run(x: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        values, indices = x.topk(int(number.item()), axis, largest, ordered)
-        return values, indices
-
-    return run
+def coordinates(x: Tensor, indices: Tensor) -> list[Tensor]:
+    return [from_start(index, x.shape[axis]) for axis, index in enumerate(indices.unbind(-1))]
 
 
 def trilu(node: Node) -> Function:
@@ -148,15 +135,17 @@ def trilu(node: Node) -> Function:
     return lambda x, diagonal=None: triangle(x, 0 if diagonal is None else int(diagonal.item()))
 
 
-def one_hot(node: Node) -> Function:
-    axis = node.attributes.get("axis", -1)
+def reverse_sequence(node: Node) -> Function:
+    """The first entries of each sequence in reverse order, as many as the sequence is long."""
+    along, samples = node.attributes.get("time_axis", 0), node.attributes.get("batch_axis", 1)
 
-    def run(indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
-        number = int(depth.item())
-        classes = torch.arange(number, device=indices.device)
-        hot = (_from_start(indices, number).unsqueeze(-1) == classes).movedim(-1, axis)
-        off, on = values.unbind()
-        return torch.where(hot, on, off)
+    def run(x: Tensor, lengths: Tensor) -> Tensor:
+        shape = [1] * x.ndim
+        shape[samples] = -1
+        lengths = lengths.long().reshape(shape)
+        shape[samples], shape[along] = 1, -1
+        place = torch.arange(x.shape[along], device=x.device).reshape(shape)
+        return x.gather(along, torch.where(place < lengths, lengths - 1 - place, place).expand(x.shape))
 
     return run
 
@@ -168,12 +157,8 @@ def register_operators(operators: Operators) -> None:
     operators.register("Split", split, since=13, host=[1])
     operators.register("Slice", slices_1)
     operators.register("Slice", slices, since=10, host=[1, 2, 3, 4])
-    operators.register("Gather", gather)
+    operators.register("Gather", gather, surrogate=gather_surrogate)
     operators.register("GatherElements", gather_elements)
     operators.register("GatherND", gather_nd)
-    operators.register("ScatterElements", scatter_elements)
-    operators.register("ScatterND", scatter_nd)
-    operators.register("TopK", top_k, since=10, host=[1])
     operators.register("Trilu", trilu, since=14, host=[1])
-    operators.register("OneHot", one_hot, since=9, host=[1])
-    operators.register("NonZero", always(lambda x: x.nonzero().t()))
+    operators.register("ReverseSequence", reverse_sequence, since=10)

@@ -114,11 +114,15 @@ def depth_to_space(node: Node) -> Function:
 
 
 def space_to_depth(node: Node) -> Function:
-    block = node.attributes["blocksize"]
+    """Since opset 28 the order of the new channels is an attribute."""
+    block, mode = node.attributes["blocksize"], node.attributes.get("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise node.unsupported(f"mode {mode!r}")
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
 
     def run(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        parts = x.reshape((n, c, h // block, block, w // block, block)).permute((0, 3, 5, 1, 2, 4))
+        parts = x.reshape((n, c, h // block, block, w // block, block)).permute(order)
         return parts.reshape((n, c * block**2, h // block, w // block))
 
     return run

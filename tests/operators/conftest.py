@@ -17,7 +17,7 @@ from auditor.graph import Graph
 from auditor.operators import Operators
 from auditor.program import read_program
 
-DEPRECATED = {("GroupNormalization", 18)}
+DEPRECATED = {("GroupNormalization", 18), ("MeanVarianceNormalization", 7)}
 """What the checker refuses now, but exporters wrote and the runtime still runs."""
 Check = Callable[..., Graph]
 

@@ -71,3 +71,42 @@ def test_transposed_conv(check, attributes, group):
 def test_transposed_conv_of_each_rank(check, rank):
     x, weight = normal(1, 3, *[3] * rank), normal(3, 2, *[3] * rank)
     check("ConvTranspose", x, weight, strides=[2] * rank, pads=[1] * rank + [0] * rank, gradient=True)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"strides": [2, 1]}, {"pads": [1, 0, 1, 1]}, {"dilations": [1, 2]}, {"strides": [2, 2], "pads": [1, 1, 1, 1]}],
+)
+def test_col2im(check, attributes):
+    image, block = (5, 6), (2, 3)
+    pads, strides = attributes.get("pads", [0] * 4), attributes.get("strides", [1, 1])
+    dilations = attributes.get("dilations", [1, 1])
+    counts = [
+        (image[i] + pads[i] + pads[i + 2] - (block[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(2)
+    ]
+    x = np.cos(np.arange(2 * 3 * 6 * np.prod(counts), dtype=np.float32)).reshape(2, 18, -1)
+    sizes = np.array(image, np.int64), np.array(block, np.int64)
+    check("Col2Im", x, *sizes, opset=18, tolerance=1e-5, **attributes)
+    check("Col2Im", x[:1, :6], *sizes, opset=18, tolerance=1e-5, gradient=True, **attributes)
+
+
+def test_col2im_of_volumes(check):
+    x = np.cos(np.arange(10 * 12, dtype=np.float32)).reshape(1, 10, 12)
+    check("Col2Im", x, np.array([3, 4, 5], np.int64), np.array([1, 1, 5], np.int64), opset=18)
+
+
+@pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("output_shape", [[9, 8], [8, 9], [7, 9], [9, 9]])
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 3), (4, 4)])
+def test_transposed_conv_to_a_shape(check, auto_pad, output_shape, kernel):
+    x = np.cos(np.arange(32, dtype=np.float32)).reshape(1, 2, 4, 4)
+    weight, bias = np.sin(np.arange(6 * np.prod(kernel), dtype=np.float32)).reshape(2, 3, *kernel), np.ones(3, "f")
+    given = {"strides": [2, 2], "auto_pad": auto_pad, "output_shape": output_shape, "tolerance": 1e-5}
+    check("ConvTranspose", x, weight, bias, opset=11, **given)
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_transposed_conv_with_strides_beyond_its_kernel(check, auto_pad):
+    x = np.cos(np.arange(32, dtype=np.float32)).reshape(1, 2, 4, 4)
+    weight = np.sin(np.arange(24, dtype=np.float32)).reshape(2, 3, 2, 2)
+    check("ConvTranspose", x, weight, np.ones(3, "f"), opset=11, strides=[3, 3], auto_pad=auto_pad, tolerance=1e-5)

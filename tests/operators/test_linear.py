@@ -32,3 +32,15 @@ def test_matmul(check, left, right, dynamic):
 @pytest.mark.parametrize("equation", ["bij,jk->bik", "b i j , j k -> b k", "...ij,jk->...ik", "bij,jk"])
 def test_einsum(check, equation):
     check("Einsum", normal(2, 3, 4), normal(4, 5), equation=equation, gradient=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 4)])
+def test_determinant(check, shape):
+    check("Det", np.cos(np.arange(np.prod(shape), dtype=np.float32) ** 2).reshape(shape), gradient=True, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("equation", ["ij , jk -> ik", "ij,kj", "...ij,...jk->...ik", "ii->i", "ij->", "ij,ij->j"])
+def test_equations(check, equation):
+    x = np.cos(np.arange(9, dtype=np.float32)).reshape(3, 3)
+    operands = [x] * (equation.count(",") + 1)
+    check("Einsum", *operands, equation=equation, gradient=True, tolerance=1e-5)

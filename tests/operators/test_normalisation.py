@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from auditor.errors import UnsupportedOperator
 from auditor.operators import Node
@@ -21,18 +22,35 @@ def test_batch_normalization(check, opset, shape):
     check("BatchNormalization", normal(*shape), SCALE, BIAS, MEAN, VARIANCE, opset=opset, epsilon=0.01, gradient=True)
 
 
-def test_batch_normalization_of_the_batch_itself_is_not_covered(operators):
+@pytest.mark.parametrize("shape", [(4, 4), (2, 4, 3), (2, 4, 3, 5)])
+def test_batch_normalization_of_the_batch_itself(check, shape):
+    given = {"opset": 15, "outputs": 3, "training_mode": 1, "momentum": 0.7, "mapped": False}
+    check("BatchNormalization", normal(*shape), SCALE, BIAS, MEAN, VARIANCE, tolerance=1e-5, **given)
+
+
+def test_batch_normalization_of_each_pixel(check):
+    scale, bias, mean, variance = normal(4, 3), normal(4, 3), normal(4, 3), np.abs(normal(4, 3)) + 0.3
+    check("BatchNormalization", normal(2, 4, 3), scale, bias, mean, variance, opset=7, spatial=0, gradient=True)
+
+
+def test_statistics_of_old_training_are_not_covered(operators):
     node = Node(
         op_type="BatchNormalization",
         domain="",
-        opset=15,
+        opset=9,
         name="bn",
         inputs=(),
         outputs=("y", "mean", "variance"),
-        attributes={"training_mode": 1},
+        attributes={},
     )
-    with pytest.raises(UnsupportedOperator, match=r"'bn'.*training_mode"):
+    with pytest.raises(UnsupportedOperator, match=r"'bn'.*statistics"):
         operators.find(node).build(node)
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_mean_and_deviation_of_layer_normalization(check, axis):
+    shape = X.shape[axis % X.ndim :]
+    check("LayerNormalization", X, normal(*shape), normal(*shape), axis=axis, outputs=3, gradient=True, tolerance=1e-5)
 
 
 def test_layer_normalization(check):
@@ -68,6 +86,14 @@ def test_local_response_normalization(check, size):
 @pytest.mark.parametrize("axis", [-1, 1])
 def test_lp_normalization(check, p, axis):
     check("LpNormalization", X, p=p, axis=axis, gradient=True)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_lp_normalization_of_nothing_is_nothing(check, p):
+    graph = check("LpNormalization", X * (np.arange(X.shape[1]) > 0).reshape(1, -1, 1, 1), p=p, axis=-1)
+    x = torch.from_numpy(np.zeros_like(X)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(graph(x).sum(), x)
+    assert torch.isfinite(gradient).all()
 
 
 def test_mean_variance_normalization(check):

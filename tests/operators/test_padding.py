@@ -21,5 +21,11 @@ def test_modes(check, mode, opset, pads):
     check("Pad", X, ints(*pads), opset=opset, mode=mode, gradient=True)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 7, 2), (1, 2, 4, 8), (1, 4, 1, 1)])
+def test_center_crop_pad(check, shape):
+    check("CenterCropPad", X, ints(*shape), opset=18, gradient=True)
+    check("CenterCropPad", X, ints(*shape[2:]), opset=18, axes=[-2, 3])
+
+
 def test_of_some_axes(check):
     check("Pad", X, ints(1, 2, 3, 4), None, ints(3, -2), opset=18, gradient=True)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from auditor.errors import UnsupportedOperator
+from auditor.operators import Node
 
 RNG = np.random.default_rng(0)
 WINDOWS = [
@@ -42,9 +44,49 @@ def test_max_pool_of_each_rank(check, rank):
     check("MaxPool", normal(2, 2, *[6] * rank), kernel_shape=[3] * rank, strides=[2] * rank, gradient=True)
 
 
-def test_max_pool_indices_are_not_covered(check):
-    with pytest.raises(UnsupportedOperator, match=r"MaxPool.*indices"):
-        check("MaxPool", IMAGE, kernel_shape=[2, 2], outputs=2)
+@pytest.mark.parametrize("attributes", [*WINDOWS, {"dilations": [2, 1]}])
+@pytest.mark.parametrize("storage_order", [0, 1])
+def test_max_pool_indices(check, attributes, storage_order):
+    given = {"kernel_shape": [3, 2], "storage_order": storage_order, "outputs": 2, "mapped": False}
+    check("MaxPool", IMAGE, opset=12, **given, **attributes)
+    check("MaxPool", IMAGE[:1, :1], opset=12, **{**given, "mapped": storage_order == 0}, **attributes)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_max_pool_indices_of_each_rank(check, rank):
+    window = {"kernel_shape": [2] * rank, "strides": [2] * rank, "pads": [1] * 2 * rank}
+    check("MaxPool", normal(2, 2, *[5] * rank), outputs=2, mapped=False, **window)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_max_pool_of_small_integers(check, dtype):
+    given = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]}
+    check("MaxPool", (IMAGE * 40).clip(0, 127).astype(dtype), opset=12, **given)
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 0, 0, 1]])
+def test_max_unpool(check, pads):
+    x = normal(1, 2, 3, 3)
+    indices = np.stack([np.arange(9).reshape(3, 3) * 2, 36 + np.arange(9).reshape(3, 3)])[None].astype(np.int64)
+    window = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": pads}
+    check("MaxUnpool", x, indices, mapped=False, gradient=True, **window)
+
+
+def test_max_unpool_into_another_shape_is_refused(operators):
+    node = Node(
+        op_type="MaxUnpool",
+        domain="",
+        opset=11,
+        name="u",
+        inputs=("x", "i", "s"),
+        outputs=("y",),
+        attributes={"kernel_shape": (2, 2), "strides": (2, 2)},
+    )
+    run = operators.find(node).build(node)
+    x, indices = torch.ones(1, 1, 2, 2), torch.tensor([[[[0, 2], [8, 10]]]])
+    assert run(x, indices, torch.tensor([1, 1, 4, 4])).shape == (1, 1, 4, 4)
+    with pytest.raises(UnsupportedOperator, match="output_shape"):
+        run(x, indices, torch.tensor([1, 1, 5, 5]))
 
 
 @pytest.mark.parametrize("attributes", WINDOWS)

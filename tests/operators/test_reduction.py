@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from auditor.plugins.operators.reduction import AXES_AS_INPUT, REDUCTIONS
+
+from auditor.operators import Node
 
 X = (np.cos(np.arange(24, dtype=np.float32)) + 1.5).reshape(2, 3, 4)
 
@@ -30,17 +33,14 @@ def test_integers_stay_integers(check, op_type):
     axes = (ints(1),) if op_type == "ReduceSum" else ()
     attributes = {} if op_type == "ReduceSum" else {"axes": [1]}
     graph = check(op_type, x, *axes, opset=13, **attributes)
-    import torch
-
     assert graph(torch.from_numpy(x)).dtype == torch.int32
 
 
-@pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
-@pytest.mark.parametrize("axis", [0, 1, -1])
-@pytest.mark.parametrize("attributes", [{}, {"keepdims": 0}, {"select_last_index": 1}])
-def test_ties_fall_as_the_file_says(check, op_type, axis, attributes):
-    x = np.array([[1, 5, 5, 0], [5, 0, 0, 5], [1, 5, 5, 0]], np.float32)
-    check(op_type, x, opset=13, axis=axis, **attributes)
+@pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_the_extremes_of_nothing(check, op_type, keepdims, dtype):
+    check(op_type, np.zeros((2, 0, 4), dtype), ints(1), opset=20, keepdims=keepdims, mapped=False)
 
 
 @pytest.mark.parametrize("exclusive", [0, 1])
@@ -48,3 +48,28 @@ def test_ties_fall_as_the_file_says(check, op_type, axis, attributes):
 @pytest.mark.parametrize("axis", [1, -1])
 def test_cumulative_sum(check, exclusive, reverse, axis):
     check("CumSum", X, np.array(axis), exclusive=exclusive, reverse=reverse, gradient=True)
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_cumulative_product(operators, exclusive, reverse):
+    node = Node(
+        op_type="CumProd",
+        domain="",
+        opset=26,
+        name="products",
+        inputs=("x", "axis"),
+        outputs=("y",),
+        attributes={"exclusive": exclusive, "reverse": reverse},
+    )
+    run = operators.find(node).build(node)
+    x = X.astype(np.float64)
+    turned = x[:, ::-1] if reverse else x
+    expected = np.cumprod(turned, 1)
+    if exclusive:
+        expected = np.concatenate([np.ones_like(expected[:, :1]), expected[:, :-1]], 1)
+    found = run(torch.from_numpy(x), torch.tensor(1))
+    np.testing.assert_allclose(found.numpy(), expected[:, ::-1] if reverse else expected)
+    assert torch.autograd.gradcheck(lambda x: run(x, torch.tensor(1)), torch.from_numpy(x).requires_grad_(True))
+    whole = run(torch.tensor([[1, 2, 3]], dtype=torch.int32), torch.tensor(1))
+    assert whole.dtype == torch.int32

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+import torch
+
+from auditor.operators import Node
 
 X = np.cos(np.arange(60, dtype=np.float32)).reshape(3, 4, 5)
 
@@ -64,25 +67,35 @@ def test_gather_nd(check):
     check("GatherND", X, np.array([[0, 1, 4], [2, -1, 0]], np.int64), gradient=True)
 
 
-@pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
-def test_scatter_elements(check, reduction):
-    indices = np.array([[[0, 1, -1, 2, 0]], [[1, 1, 0, 2, 0]], [[3, 1, -1, 2, 0]]], np.int64)
-    given = {"axis": 1, "reduction": reduction, "opset": 18}
-    check("ScatterElements", X, indices, X[:, :1] * 2, gradient=reduction == "add", **given)
-    check("ScatterElements", X, indices, X[:, :1] * 2, dynamic=2, gradient=reduction == "none", **given)
+@pytest.mark.parametrize("batch_dims", [1, 2])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_gather_nd_of_each_sample(check, batch_dims, depth):
+    x = np.cos(np.arange(120, dtype=np.float32)).reshape(2, 3, 4, 5)
+    indices = np.resize([0, 2, -1, 1, -2], (*x.shape[:batch_dims], 3, depth)).astype(np.int64)
+    if batch_dims + depth <= x.ndim:
+        check("GatherND", x, indices, opset=13, batch_dims=batch_dims, mapped=False, gradient=True)
 
 
-@pytest.mark.parametrize("reduction", ["none", "add"])
-def test_scatter_nd(check, reduction):
-    indices = np.array([[0, 1], [2, -1]], np.int64)
-    check("ScatterND", X, indices, X[:2, 0] * 3, reduction=reduction, opset=18, gradient=True)
-    check("ScatterND", X, indices, X[:2, 0] * 3, dynamic=2, reduction=reduction, opset=18, gradient=True)
-
-
-@pytest.mark.parametrize("largest", [0, 1])
-@pytest.mark.parametrize("axis", [-1, 1])
-def test_top_k(check, largest, axis):
-    check("TopK", X, ints(2), outputs=2, largest=largest, axis=axis)
+def test_a_carried_position_has_the_slope_between_its_neighbours(operators):
+    node = Node(
+        op_type="Gather",
+        domain="",
+        opset=13,
+        name="table",
+        inputs=("x", "i"),
+        outputs=("y",),
+        attributes={"axis": 1},
+        live=(False, True),
+    )
+    operator = operators.find(node)
+    run, x = operator.build(node), torch.from_numpy(X)
+    places = torch.tensor([1.0, 0.0, -1.0], requires_grad=True)
+    found = run(x, places)
+    assert torch.equal(found, x[:, [1, 0, 3]])
+    (gradient,) = torch.autograd.grad(found.sum(), places)
+    slopes = [x[:, 2] - x[:, 0], x[:, 1] - x[:, 0], x[:, 3] - x[:, 2]]
+    assert torch.allclose(gradient, torch.stack([slope.sum() / 2 for slope in slopes]), atol=1e-6)
+    assert operator.surrogate_for(node) == "central difference"
 
 
 @pytest.mark.parametrize("upper", [0, 1])
@@ -91,10 +104,8 @@ def test_trilu(check, upper, diagonal):
     check("Trilu", X, *diagonal, upper=upper, gradient=True)
 
 
-@pytest.mark.parametrize("axis", [-1, 0, 1])
-def test_one_hot(check, axis):
-    check("OneHot", ints(0, 3, -1), np.array(4, np.int64), np.array([0.5, 2.0], np.float32), axis=axis)
-
-
-def test_nonzero(check):
-    check("NonZero", np.array([[1.0, 0.0], [0.0, 2.0]], np.float32), mapped=False)
+@pytest.mark.parametrize(("time_axis", "batch_axis"), [(0, 1), (1, 0)])
+def test_reverse_sequence(check, time_axis, batch_axis):
+    lengths = np.resize([2, 1, 3, 3], X.shape[batch_axis]).astype(np.int64)
+    given = {"time_axis": time_axis, "batch_axis": batch_axis, "mapped": False}
+    check("ReverseSequence", X, lengths, opset=10, gradient=True, **given)

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+import torch
+
+from auditor.operators import Node
 
 X = np.arange(48, dtype=np.float32).reshape(2, 4, 2, 3) ** 0.5
 
@@ -71,6 +74,24 @@ def test_tile(check):
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space(check, mode):
     check("DepthToSpace", X, blocksize=2, mode=mode, gradient=True)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_space_to_depth_undoes_depth_to_space(operators, mode):
+    def run(op_type):
+        node = Node(
+            op_type=op_type,
+            domain="",
+            opset=28,
+            name="blocks",
+            inputs=("x",),
+            outputs=("y",),
+            attributes={"blocksize": 2, "mode": mode},
+        )
+        return operators.find(node).build(node)
+
+    x = torch.from_numpy(X)
+    assert torch.equal(run("SpaceToDepth")(run("DepthToSpace")(x)), x)
 
 
 def test_space_to_depth(check):

@@ -1,0 +1,18 @@
+"""Random numbers, all refused: a score that is random has no twin, and an audit of it would not be repeatable."""
+
+from __future__ import annotations
+
+from auditor.hookspecs import hookimpl
+from auditor.operators import Function, Node, Operators
+
+GENERATORS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+
+def refused(node: Node) -> Function:
+    raise node.unsupported("random numbers, with which every run gives other scores")
+
+
+@hookimpl
+def register_operators(operators: Operators) -> None:
+    for name in GENERATORS:
+        operators.register(name, refused)
