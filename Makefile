@@ -40,8 +40,11 @@ bench: $(SETUP)  ## side by side with other libraries, in an environment of its 
 	$(PYTHON) -m venv .benchmarks/venv
 	.benchmarks/venv/bin/python -m pip install --quiet --upgrade -c constraints.txt "pip>=24"
 	.benchmarks/venv/bin/python -m pip install --quiet -c constraints.txt -e ".[peers]"
-	.benchmarks/venv/bin/python -m pip install --quiet --no-deps torchattacks==3.5.1  # it asks for torchvision, unused
+	# these ask for torchvision, which has no build for this torch and is not used
+	.benchmarks/venv/bin/python -m pip install --quiet --no-deps \
+		torchattacks==3.5.1 onnx2pytorch==0.6.0 onnx2torch==1.5.15
 	.benchmarks/venv/bin/python -m benchmarks.pgd
+	.benchmarks/venv/bin/python -m benchmarks.operators
 
 sabotage: $(SETUP)  ## break our own code on purpose: every mutation must make a test fail
 	$(BIN)/python -m benchmarks.sabotage

@@ -230,3 +230,8 @@ def test_no_global_random_state_is_touched():
 def test_scores_that_are_a_map_are_refused():
     with pytest.raises(ModelError, match=r"\[N, classes\]"):
         build(file(op("Unsqueeze", "z pixel", "u"), op("Concat", "u u", axis=2)))
+
+
+def test_a_twin_without_any_gradient_is_no_twin():
+    with pytest.raises(UnsupportedOperator, match="predicts what the file does, but has no gradient"):
+        build(file(op("IsNaN", "z", "n"), op("Cast", "n", to=TensorProto.FLOAT)))

@@ -140,4 +140,5 @@ def register_operators(operators: Operators) -> None:
 
 
 def _gemm_surrogate(node: Node) -> str | None:
+    """Straight-through, where the result is quantised."""
     return STRAIGHT_THROUGH if len(node.inputs) > 8 and node.inputs[8] else None
