@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.ready
 
-.PHONY: demo test test-slow check fix bench sabotage clean
+.PHONY: demo test test-slow check fix bench bench-twins sabotage clean
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,15 @@ bench: $(SETUP)  ## side by side with other libraries, in an environment of its 
 		torchattacks==3.5.1 onnx2pytorch==0.6.0 onnx2torch==1.5.15
 	.benchmarks/venv/bin/python -m benchmarks.pgd
 	.benchmarks/venv/bin/python -m benchmarks.operators
+
+bench-twins: $(SETUP)  ## twins of timm's architectures against the modules, in an environment of its own
+	$(PYTHON) -m venv .benchmarks/twins-venv
+	.benchmarks/twins-venv/bin/python -m pip install --quiet --upgrade -c constraints.txt "pip>=24"
+	.benchmarks/twins-venv/bin/python -m pip install --quiet -c constraints.txt -e . \
+		onnxscript==0.7.2 pyyaml huggingface_hub safetensors
+	.benchmarks/twins-venv/bin/python -m pip install --quiet --no-deps timm==1.0.31  # torchvision is stubbed
+	.benchmarks/twins-venv/bin/python -m benchmarks.twins
+	.benchmarks/twins-venv/bin/python -m benchmarks.quantised_twins
 
 sabotage: $(SETUP)  ## break our own code on purpose: every mutation must make a test fail
 	$(BIN)/python -m benchmarks.sabotage

@@ -170,14 +170,17 @@ def _cut_at_once(program: Program) -> Program:
             cuts.setdefault((match.values["x"], axis), []).append((start, end, node))
     joined: dict[str, Node | None] = {}
     for (x, axis), parts in cuts.items():
-        first = parts[0][2]
-        parts.sort(key=lambda part: part[0])
-        ends = tuple(end for _, end, _ in parts)
-        if len(parts) > 1 and tuple(start for start, _, _ in parts) == (0, *ends[:-1]) and ends[-1] > ends[-2]:
-            joined |= dict.fromkeys((node.outputs[0] for _, _, node in parts), None)
-            names = tuple(node.outputs[0] for _, _, node in parts)
-            whole = _node(program, first, "Slices", 0, x, axis=axis, ends=ends)
-            joined[first.outputs[0]] = replace(whole, outputs=names)
+        following = {start: (end, node) for start, end, node in parts}
+        ends, names = [0], []
+        while ends[-1] in following:
+            end, node = following.pop(ends[-1])
+            ends.append(end)
+            names.append(node.outputs[0])
+        if 1 < len(names) == len(parts):
+            first = parts[0][2]
+            joined |= dict.fromkeys(names, None)
+            whole = _node(program, first, "Slices", 0, x, axis=axis, ends=tuple(ends[1:]))
+            joined[first.outputs[0]] = replace(whole, outputs=tuple(names))
     nodes = [joined.get(node.outputs[0], node) if node.outputs else node for node in program.nodes]
     return replace(program, nodes=tuple(node for node in nodes if node is not None))
 

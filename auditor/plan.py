@@ -17,6 +17,7 @@ from torch import Tensor
 from auditor.errors import ModelError
 from auditor.operators import MEMORY, Function, Node, Operator, Operators
 from auditor.program import Program
+from auditor.remembered import by_identity, by_shape
 
 HOST_FLOATS = 64
 """Entries up to which a constant of floats may be part of a computation on the host."""
@@ -120,6 +121,8 @@ class Plan:
         return replace(node, captured=tuple(moving), attributes={**node.attributes, **functions})
 
     def _place(self, node: Node, operator: Operator, function: Function, on_host: bool) -> None:
+        if on_host:
+            function = by_shape(function) if operator.shape_only else by_identity(function)
         own = [
             self.slot(name, host=False if operator.shape_only else on_host or position in operator.host)
             for position, name in enumerate(node.inputs)

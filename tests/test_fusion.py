@@ -214,7 +214,18 @@ def test_slices_that_part_an_axis(end):
     check(CUTS, ["Slices"], size=(2, 2), end=np.array([end]), **constants)  # beyond the end there is nothing
 
 
-@pytest.mark.parametrize(("start", "end", "step"), [(2, 8, 1), (4, 8, 1), (3, -1, 1), (3, 8, 2)])
+@pytest.mark.parametrize("width", [8, 4, 2])
+def test_slices_from_either_end(width):
+    """A roll, as exporters write it. Of 4 entries none is before the last 3 and behind the first 2."""
+    constants = {"zero": np.array([0]), "two": np.array([2]), "axis": np.array([1])}
+    body = """c = Slice (x, minus, end, axis) b = Slice (x, two, minus, axis) a = Slice (x, zero, two, axis)
+              y = Concat <axis: int = 1> (b, c, a)"""
+    check(
+        body, ["Slices"], size=(2, width), minus=np.array([-3]), end=np.array([2**63 - 1]), gone=["Slice"], **constants
+    )
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(2, 8, 1), (4, 8, 1), (3, 8, 2)])
 def test_slices_that_overlap_or_skip_stay(start, end, step):
     body = CUTS.replace("(x, three, end, axis, one)", "(x, start, end, axis, step)")
     constants = {"zero": np.array([0]), "three": np.array([3]), "axis": np.array([-1]), "step": np.array([step])}

@@ -34,13 +34,16 @@ def group_norm(node: Node) -> Function:
 
 
 def slices(node: Node) -> Function:
-    """An axis cut at each of `ends`; what lies behind the last is left out."""
+    """An axis cut at each of `ends`, which may count from its end; what lies behind the last is left out."""
     axis, ends = node.attributes["axis"], node.attributes["ends"]
 
     def run(x: Tensor) -> tuple[Tensor, ...]:
         length = x.shape[axis]
-        stops = [min(end, length) for end in ends]
+        stops = [slice(end).indices(length)[1] for end in ends]
         sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+        if min(sizes) < 0:  # an axis so short that parts would overlap
+            starts = (0, *stops[:-1])
+            return tuple(x.narrow(axis, s, max(size, 0)) for s, size in zip(starts, sizes, strict=True))
         return torch.split(x if stops[-1] == length else x.narrow(axis, 0, stops[-1]), sizes, axis)
 
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ def _split(x: Tensor, axis: int, parts: int, lengths: list[int] | None) -> tuple
     if lengths is None:
         whole = -(-x.shape[axis] // parts)
         lengths = [whole] * (parts - 1) + [x.shape[axis] - whole * (parts - 1)]
-    return tuple(x.narrow(axis, end - length, length) for end, length in zip(accumulate(lengths), lengths, strict=True))
+    return torch.split(x, lengths, axis)
 
 
 def slices(node: Node) -> Function:
@@ -66,6 +65,8 @@ def _sliced(x: Tensor, starts: list[int], ends: list[int], axes: list[int], step
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         length = x.shape[axis]
         taken = range(*slice(start, end, step).indices(length))
+        if taken == range(length):
+            continue
         if step < 0:  # torch steps forward only
             x, taken = x.flip(axis), range(length - 1 - taken.start, length - 1 - taken.stop, -step)
         cut: list[slice] = [slice(None)] * x.ndim
