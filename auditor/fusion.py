@@ -15,6 +15,7 @@ from torch import Tensor
 
 from auditor.operators import FLOATS, Node, Operators, integers
 from auditor.patterns import Match, Matcher, Named, Pattern, Scalar, call, product
+from auditor.places import is_float
 from auditor.program import Program
 
 DOMAIN = "advaudit"
@@ -165,7 +166,7 @@ def _cut_at_once(program: Program) -> Program:
         match = matcher.find(SLICE, node)
         bounds = [] if match is None else matcher.constants(match, "start", "end", "axis")
         found = [int(bound) for bound in bounds if bound is not None and bound.numel() == 1]
-        if match is not None and len(found) == 3 and _is_float(program.types.get(match.values["x"], "")):
+        if match is not None and len(found) == 3 and is_float(program.types.get(match.values["x"], "")):
             start, end, axis = found
             cuts.setdefault((match.values["x"], axis), []).append((start, end, node))
     joined: dict[str, Node | None] = {}
@@ -186,7 +187,3 @@ def _cut_at_once(program: Program) -> Program:
 
 
 SLICE: Pattern = (call("Slice", "x", "start", "end", "axis"), call("Slice", "x", "start", "end", "axis", 1.0))
-
-
-def _is_float(kind: str) -> bool:
-    return kind.startswith(("float", "bfloat"))

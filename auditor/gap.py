@@ -97,7 +97,7 @@ def compare(twin: Any, runtime: Any) -> Gap:
 
 
 def _is_float(kind: str) -> bool:
-    return kind.startswith(("float", "bfloat"))
+    return is_float(kind)
 
 
 def tolerance(kind: str) -> float:

@@ -7,7 +7,7 @@ inputs, slots of its outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from auditor.errors import ModelError
 from auditor.operators import MEMORY, Function, Node, Operator, Operators
+from auditor.places import is_float, like_input, tensors, to_host
 from auditor.program import Program
 from auditor.remembered import by_identity, by_shape
 
@@ -82,7 +83,7 @@ class Plan:
     def _reference_input(self) -> str:
         """The input whose device and precision the others follow; empty where there is none."""
         here = [name for name in self.program.inputs if name not in self._on_host]
-        floats = [name for name in here if _is_float(self.program.types.get(name, ""))]
+        floats = [name for name in here if is_float(self.program.types.get(name, ""))]
         return next(iter(floats + here), "")
 
     def _add(self, node: Node, operators: Operators) -> None:
@@ -180,7 +181,7 @@ class Plan:
         for name, value in zip(node.outputs, results, strict=False):
             if not name:
                 continue
-            self._folded += sum(part.numel() * part.element_size() for part in _tensors(value))
+            self._folded += sum(part.numel() * part.element_size() for part in tensors(value))
             if self._folded > MEMORY:
                 raise ModelError(
                     f"What the file derives from its constants may take {MEMORY >> 20} MiB, it takes more at node "
@@ -199,7 +200,7 @@ class Plan:
             return self._claim(name, host=host)
         if (name, not host) not in self.slots:
             raise ModelError(f"The value {name!r} is used before anything computes it; the file is broken.")
-        move: Callable[..., Any] = _to_host if host else _like_input
+        move: Callable[..., Any] = to_host if host else like_input
         slot = self._claim(name, host=host)
         self.lines.append(Line(move, (self.slots[name, not host], self._like), (slot,), f"the transfer of {name!r}"))
         return slot
@@ -215,11 +216,11 @@ class Plan:
     def _adopt_precision(self, node: Node, targets: tuple[int, ...]) -> None:
         """Floats that were made of integers or booleans get the precision in which the module runs."""
         types = self.program.types
-        if any(_is_float(kind) or not kind for kind in node.types):
+        if any(is_float(kind) or not kind for kind in node.types):
             return
         for name, target in zip(node.outputs, targets, strict=False):
-            if _is_float(types.get(name, "")):
-                self.lines.append(Line(_like_input, (target, self._like), (target,), node.label))
+            if is_float(types.get(name, "")):
+                self.lines.append(Line(like_input, (target, self._like), (target,), node.label))
 
     def products(self) -> list[int]:
         """Which lines are products with weights."""
@@ -245,27 +246,3 @@ def failure(label: str, error: Exception) -> str:
     """What to say of a node whose function could not be made or run."""
     reason = str(error).strip().splitlines()
     return f"The twin could not run {label}: {reason[0] if reason else type(error).__name__}"
-
-
-def _is_float(kind: str) -> bool:
-    return kind.startswith(("float", "bfloat"))
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    parts = value if isinstance(value, list) else [value]
-    return (part for part in parts if isinstance(part, Tensor))
-
-
-def _to_host(value: Any, _: Any) -> Any:
-    if isinstance(value, list):
-        return [_to_host(part, _) for part in value]
-    return value.cpu() if isinstance(value, Tensor) else value
-
-
-def _like_input(value: Any, x: Any) -> Any:
-    if isinstance(value, list):
-        return [_like_input(part, x) for part in value]
-    if not isinstance(value, Tensor) or not isinstance(x, Tensor):
-        return value
-    floats = value.is_floating_point() and x.is_floating_point()
-    return value.to(x.device, x.dtype if floats else value.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from auditor.hookspecs import hookimpl
 from auditor.operators import FLOATS, INTEGERS, Function, Node, Operators, element_dtype, straight_through
+from auditor.places import is_float
 from auditor.surrogates import FAST_SIGMOID, STRAIGHT_THROUGH
 
 EIGHT_BITS: dict[int, torch.dtype] = {
@@ -126,7 +127,7 @@ def cast_surrogate(node: Node) -> str | None:
     kind = node.attributes["to"]
     if node.types[:1] == ("bool",):
         return FAST_SIGMOID if kind in FLOATS or kind in INTEGERS else None
-    from_float = any(kind == "" or kind.startswith(("float", "bfloat")) for kind in node.types[:1])
+    from_float = any(kind == "" or is_float(kind) for kind in node.types[:1])
     return STRAIGHT_THROUGH if from_float and kind not in FLOATS else None
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from auditor.hookspecs import hookimpl
 from auditor.operators import Builder, Function, Node, Operators, always, straight_through, truth
+from auditor.places import is_float
 from auditor.surrogates import FAST_SIGMOID, above, near
 
 COMPARISONS: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], Tensor]]] = {
@@ -90,7 +91,7 @@ def where(node: Node) -> Function:
 
 def where_surrogate(node: Node) -> str | None:
     """Fast sigmoid, where the condition alone depends on the input."""
-    floats = all(not kind or kind.startswith(("float", "bfloat")) for kind in node.types[1:])
+    floats = all(not kind or is_float(kind) for kind in node.types[1:])
     return FAST_SIGMOID if _blind(node) and floats else None
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auditor.hookspecs import hookimpl
 from auditor.operators import Builder, Function, Node, Operators, straight_through
+from auditor.places import is_float
 
 
 def arg_extreme(largest: bool) -> Builder:
@@ -49,7 +50,7 @@ def of_floats(name: str) -> Any:
 
 
 def _may_be_float(node: Node) -> bool:
-    return not node.types or node.types[0] == "" or node.types[0].startswith(("float", "bfloat"))
+    return not node.types or node.types[0] == "" or is_float(node.types[0])
 
 
 def hardmax(node: Node) -> Function:
