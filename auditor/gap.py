@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from auditor.places import is_float
+
 TOLERANCES = {"float16": 4e-3, "bfloat16": 3e-2}
 TOLERANCE = 1e-4
 """Largest difference that passes for rounding, as a share of the largest entry; wider for narrow floats."""
@@ -46,7 +48,7 @@ class Gap:
         """Whether it may be rounding. inputs: the largest input of the node whose own rounding this would be."""
         if self.kind in STEPPED and self.difference <= 1 and self.share <= max(FEW, 1 / self.size):
             return True
-        if not _is_float(self.kind):
+        if not is_float(self.kind):
             return self.difference == 0
         return self.difference <= max(self.tolerance * self.scale, FLOOR * inputs)
 
@@ -90,14 +92,10 @@ def compare(twin: Any, runtime: Any) -> Gap:
         twin=float(ours[index]),
         runtime=float(theirs[index]),
         scale=scale,
-        share=float((apart > (tolerance(kind) * scale if _is_float(kind) else 0)).mean()),
+        share=float((apart > (tolerance(kind) * scale if is_float(kind) else 0)).mean()),
         size=apart.size,
         kind=kind,
     )
-
-
-def _is_float(kind: str) -> bool:
-    return is_float(kind)
 
 
 def tolerance(kind: str) -> float:
