@@ -13,8 +13,6 @@ from auditor.environment import cpu_flags, installed, processor
 Level = Literal["ok", "note", "problem"]
 MARKS: dict[Level, str] = {"ok": " ", "note": "·", "problem": "!"}
 """What stands before a line."""
-PAYS = 1.2
-"""Speed-up from which bfloat16 is worth its rounding in a search."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,8 @@ def _precision() -> Fact:
     """Measure bfloat16 against float32 on a convolution: emulated, it is many times slower."""
     import torch
 
+    from auditor.mixed import in_hardware
+
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 32, 32, 32, generator=generator)
     conv = torch.nn.Conv2d(32, 64, 3, padding=1).requires_grad_(False)
@@ -77,7 +77,7 @@ def _precision() -> Fact:
         return best
 
     ratio = timed(None) / timed(torch.bfloat16)
-    advice = "worth trying for long searches" if ratio > PAYS else "not worth it here"
+    advice = "scans use it where they gain by it" if in_hardware("cpu") else "emulated, scans leave it alone"
     return Fact("bfloat16", f"{ratio:.1f} times the speed of float32 on a convolution: {advice}", "note")
 
 
