@@ -21,7 +21,10 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ModelTable(Table, frozen=True, kw_only=True):
-    """[model] what stands before the file. preprocess: a preset's name or a TOML file, instead of the other keys."""
+    """[model] what stands before the file. preprocess: a preset's name or a TOML file, instead of the other keys.
+
+    batch: how many samples share a batch where the file is deployed.
+    """
 
     path: str | None = None
     preprocess: str | None = None
@@ -31,6 +34,7 @@ class ModelTable(Table, frozen=True, kw_only=True):
     layout: str | None = None
     channels: str | None = None
     output: str | None = None
+    batch: Annotated[int, Meta(ge=1)] | None = None
 
 
 class SamplesTable(Table, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ NAMED = 20
 BATCHINGS = {
     Batching.PLAIN: "all samples at once, as the file has it",
     Batching.FREED: "all samples at once; the batch that the file's Reshape nodes state is taken as a placeholder",
-    Batching.MAPPED: "torch.vmap over samples: the file insists on a batch of 1, or they mix or may mix together",
+    Batching.MAPPED: "one sample at a time, many at once by torch.vmap: together they could change each other's scores",
     Batching.LOOPED: "one batch of the file's size after the other, since nothing faster gave the same scores",
 }
 

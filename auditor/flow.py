@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from auditor.access import Access
 from auditor.certificates import certify
-from auditor.events import Finished, Listener, Observed
+from auditor.events import Finished, Listener, Notice, Observed
 from auditor.folder import Folder, finished
 from auditor.gate import judged
 from auditor.host import Host
@@ -36,6 +37,8 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
 
     job, seen = measured(job, target, samples)
+    if seen.why_none is not None and job.access is Access.GRADIENT:
+        listen(Notice(text=f"No white-box attacks: {seen.why_none} `advaudit doctor {job.model}` says more."))
 
     with Folder.open(job, plan) as folder:
         verifier = Verifier(target, samples, job.threat, region, votes=observation.votes)

@@ -61,7 +61,7 @@ class Gap:
             return "the two are not the same"
         return (
             f"largest difference {self.difference:.3g} at {list(self.index)}, twin {self.twin:.6g}, "
-            f"runtime {self.runtime:.6g} ({100 * self.share:.2g} % of the entries differ)"
+            f"runtime {self.runtime:.6g} ({self.share:.1%} of the entries differ)"
         )
 
 

@@ -67,7 +67,7 @@ def judged(record: Record, rules: Sequence[Rule]) -> Record:
     """The record with these rules' judgement, verdict and summary in place of any other."""
     rows, verdict = judge(rules, record)
     names = tuple(record.class_names) if record.class_names else None
-    summary = summarise(record.metrics, record.threat, record.by_class, names, verdict)
+    summary = summarise(record, names, verdict)
     return structs.replace(record, gate=Gate(rules=rows), verdict=verdict, summary=summary)
 
 
@@ -157,6 +157,8 @@ def _doubt(metric: str, record: Record) -> str | None:
         return f"the attack {errored[0]} ended with an error, so what it would have broken is not known"
     if not any(row.status == "ran" for row in record.attacks) and record.metrics.attack_success_rate is None:
         return "no attack ran"
+    if record.blind:
+        return 'it was attacked without gradients only; `[search] access = "score"` judges what an outsider achieves'
     if record.fidelity is not None and record.fidelity.low:
         return f"the twin agrees with the model on only {record.fidelity.label_agreement:.1%} of the labels"
     if record.trust == "doubtful":

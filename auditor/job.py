@@ -67,6 +67,7 @@ class Job:
                 "sha256": target.sha256,
                 "preprocess": preprocess_table(target),
                 "output": self.output,
+                "batch": target.deployed_batch,
                 "defenses": [defense.table() for defense in self.defenses],
             },
             "samples": {"digest": samples.digest, "n": len(samples), "labels": self.labels},

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import torch
 
 from auditor.access import Access
-from auditor.errors import ModelError, TargetUnavailable
+from auditor.errors import ModelError, TargetUnavailable, UsageError
 from auditor.execution import PRECISIONS, Execution
 from auditor.fidelity import PROBED, Agreement, agree, doubt, fidelity
 from auditor.footprint import narrowed
 from auditor.job import Job
 from auditor.journal import recorded_execution
 from auditor.mixed import AUTO, mixed, settled
+from auditor.oracle import DTYPES, TwinOracle
 from auditor.record import Fidelity
 from auditor.samples import Samples
 from auditor.target import Target
@@ -44,6 +46,8 @@ def measured(job: Job, target: Target, samples: Samples) -> tuple[Job, Measured]
         job = settle_execution(job, twin, samples)
         clean = agree(target, twin, samples.inputs[:PROBED], job.execution)
         searched = clean
+        if job.execution.compile:
+            compiled(twin, samples.inputs, job.execution)
         if job.execution.precision == "bfloat16":
             searched = agree(target, mixed(twin), samples.inputs[:PROBED], job.execution)
     except TargetUnavailable:
@@ -51,6 +55,18 @@ def measured(job: Job, target: Target, samples: Samples) -> tuple[Job, Measured]
     except ModelError as error:
         return settle_execution(job, None, samples), Measured(None, str(error))
     return job, Measured(twin, None, clean, doubt(searched))
+
+
+def compiled(twin: Twin, inputs: np.ndarray, execution: Execution) -> None:
+    """Raise UsageError where torch.compile, which was asked for, can't compile the twin here."""
+    batch = torch.from_numpy(np.resize(inputs, (execution.width, *inputs.shape[1:])))
+    try:
+        TwinOracle(twin, execution).logits(batch.to(execution.device, DTYPES[execution.precision]))
+    except Exception as error:  # a compiler fails in its own ways
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UsageError(
+            f"`[run] compile` was asked for, torch.compile fails on this twin ({reason}); leave it out."
+        ) from error
 
 
 def settle_execution(job: Job, twin: Twin | None, samples: Samples) -> Job:

@@ -269,6 +269,11 @@ class Record(Struct, frozen=True, kw_only=True):
     class_names: list[str] | None = None
     summary: str = ""
 
+    @property
+    def blind(self) -> bool:
+        """Whether the attacker was to have gradients, and had none for lack of a twin."""
+        return self.threat.access == "gradient" and self.model.twin == "none"
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -60,6 +60,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     wanted = TargetOptions(
         preprocess=preprocess(config, options["preprocess"], folder),
         output=config.model.output,
+        deployed_batch=config.model.batch,
         device=execution.device,
         trust=options["trust_model"],
         operators=None if host.operators is None else replace(host.operators, leak=config.search.leak),

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from auditor.metrics import class_name, weakest
 from auditor.rates import interval, percent
-from auditor.record import ClassRow, Metrics, ThreatInfo, Verdict
+from auditor.record import Record, Verdict
 
 
-def summarise(
-    metrics: Metrics,
-    threat: ThreatInfo,
-    rows: list[ClassRow],
-    names: tuple[str, ...] | None,
-    verdict: Verdict | None,
-) -> str:
+def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | None) -> str:
     """`Robust accuracy ≤ 41.2 % (linf 8/255, n = 500, 37–46); clean 93.0 %; weakest: cat → dog`."""
+    metrics, threat = record.metrics, record.threat
     n = sum(metrics.statuses.values())
     clean = f"clean {percent(metrics.clean_accuracy, n)}"
     if metrics.robust_accuracy is None:
@@ -27,8 +22,12 @@ def summarise(
     unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
     if unknown and metrics.robust_accuracy is not None:
         parts.append(f"{unknown} samples not attacked or errored")
-    if (row := weakest(rows)) is not None and row.turns_into is not None:
+    if (row := weakest(record.by_class)) is not None and row.turns_into is not None:
         parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
+    if record.blind:
+        parts.append("attacked without gradients")
+    if record.trust == "doubtful":
+        parts.append("in doubt")
     if verdict is not None:
         parts.append(f"gate: {verdict}")
     return "; ".join(parts)

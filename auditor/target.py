@@ -32,9 +32,10 @@ class TargetOptions:
 
     preprocess: what stands before the file. output: name of the output to audit, None to find it. device: `cpu` or
     `cuda`; one that is not there is an error. threads: of the runtime within an operator, None for its default. trust:
-    whether code that the file carries may run, and limits on a first trial are lifted. operators: the registry that
-    builds twins. classes: how many there are, for a file that answers with a label and does not say. timeout, memory:
-    limits on the trial of an untrusted file, in seconds and bytes; the time-out also holds for each run.
+    whether code that the file carries may run, and limits on a first trial are lifted. deployed_batch: how many samples
+    share a batch where the file is deployed, None where nobody says. operators: the registry that builds twins.
+    classes: how many there are, for a file that answers with a label and does not say. timeout, memory: limits on the
+    trial of an untrusted file, in seconds and bytes; the time-out also holds for each run.
     """
 
     preprocess: Preprocess = field(default_factory=Preprocess)
@@ -42,6 +43,7 @@ class TargetOptions:
     device: str = "cpu"
     threads: int | None = None
     trust: bool = False
+    deployed_batch: int | None = None
     operators: Operators | None = None
     classes: int | None = None
     timeout: float = 60.0
@@ -57,6 +59,7 @@ class Target(ABC):
     name: what the report calls it. sha256: digest of the file and everything it loads. classes: number of labels.
     class_names: their names where the file knows them. output: what the scores are. access: the most it offers.
     shape: of one sample as the file takes it, without batch. batch: the batch size the file insists on, None for any.
+    deployed_batch: the one it is deployed at, None where nobody says.
     runtime: name, version, provider, optimisation level, threads: whatever may change a verdict. queries: samples run.
     Where a file leaves its shape open, shape, classes and output hold only after `fit`.
     """
@@ -70,6 +73,7 @@ class Target(ABC):
     access: Access = Access.SCORE
     shape: tuple[int, ...]
     batch: int | None = None
+    deployed_batch: int | None = None
     runtime: Mapping[str, str]
     preprocess: Preprocess
     queries: int = 0

@@ -34,9 +34,10 @@ class Twin:
     whole: nn.Module | None = None
 
     def __post_init__(self) -> None:
-        for module in filter(None, (self.module, self.whole)):
-            module.eval()
-            module.requires_grad_(False)
+        for module in (self.module, self.whole):
+            if module is not None:
+                module.eval()
+                module.requires_grad_(False)
 
     def _raw(self, x: Tensor, module: nn.Module) -> Tensor:
         for defense in self.before:

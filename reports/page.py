@@ -83,7 +83,7 @@ def audit(entry: Entry, key: str = "a1", budget: int = BUDGET) -> Audit:
     return Audit(
         key=key,
         name=shorten(record.model.name or record.model.path, 120),
-        threat=words.describe(record.threat),
+        threat=words.describe(record.threat, blind=record.blind),
         headline=headline(record),
         belief=belief(record),
         weakness=weakness(record),

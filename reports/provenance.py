@@ -95,7 +95,7 @@ def _threat(record: Record) -> Facts:
         title="Threat model",
         facts=[
             Fact(name="Name", value=threat.name),
-            Fact(name="In words", value=f"{words.describe(threat)}."),
+            Fact(name="In words", value=f"{words.describe(threat, blind=record.blind)}."),
             Fact(name="Norm", value=threat.norm),
             Fact(name="Epsilon", value=epsilon),
             Fact(name="Bounds", value=" to ".join(amount(b) for b in threat.bounds) if threat.bounds else "none"),

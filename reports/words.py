@@ -68,6 +68,7 @@ ACCESS = {
     "score": "the attacker sees scores, not gradients",
     "decision": "the attacker sees labels only",
 }
+BLIND = "the attacker should know the model's gradients, but it has no twin: it was attacked without"
 NORMS = {
     "linf": "every feature may change by up to {epsilon}",
     "l2": "the change may have a Euclidean length of up to {epsilon}",
@@ -81,8 +82,8 @@ def surrogate(name: str) -> str:
     return next((text for start, text in SURROGATES.items() if name.startswith(start)), OTHER_SURROGATE)
 
 
-def describe(threat: ThreatInfo) -> str:
-    """The threat model in a sentence, without its full stop."""
+def describe(threat: ThreatInfo, *, blind: bool = False) -> str:
+    """The threat model in a sentence, without its full stop. blind: no gradients were to be had."""
     epsilon = threat.epsilon_text or amount(threat.epsilon)
     if threat.boxes:
         parts = ["Every sample has its own box of allowed inputs"]
@@ -100,5 +101,5 @@ def describe(threat: ThreatInfo) -> str:
         parts.append(f"on a grid of {amount(threat.grid)}")
     goal = threat.goal.partition(":")[2]
     parts.append(f"the attacker wants class {goal}" if goal else "any wrong label counts")
-    parts.append(ACCESS.get(threat.access, f"access: {threat.access}"))
+    parts.append(BLIND if blind else ACCESS.get(threat.access, f"access: {threat.access}"))
     return "; ".join(parts)

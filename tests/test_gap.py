@@ -12,7 +12,7 @@ INF, NAN = float("inf"), float("nan")
 def test_the_largest_difference_is_found_with_both_values() -> None:
     gap = compare(torch.tensor([[1.0, 2.0], [3.5, 4.0]]), np.array([[1, 2], [3, 8]], np.float32))
     assert (gap.difference, gap.index, gap.twin, gap.runtime, gap.scale, gap.share) == (4.0, (1, 1), 4.0, 8.0, 8.0, 0.5)
-    assert gap.text == "largest difference 4 at [1, 1], twin 4, runtime 8 (50 % of the entries differ)"
+    assert gap.text == "largest difference 4 at [1, 1], twin 4, runtime 8 (50.0% of the entries differ)"
 
 
 def test_what_is_not_finite_is_the_same_only_as_itself() -> None:

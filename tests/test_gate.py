@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from records import attack_row, fidelity, finding, outcomes, record
+from records import attack_row, fidelity, finding, outcomes, record, threat_info
 
 from auditor.errors import UsageError
 from auditor.gate import Rule, judge, judged
@@ -229,3 +229,15 @@ def test_a_judged_record_says_its_verdict() -> None:
     assert [row.status for row in found.gate.rules] == [FAILED]
     assert found.summary.endswith("gate: failed")
     assert judged(found, []).verdict is None
+
+
+def test_a_model_that_was_attacked_without_gradients_does_not_pass_for_want_of_them() -> None:
+    without = msgspec.structs.replace(
+        record(outcomes("w" * 100)).model, twin="none", twin_reason="The twin has no operator X"
+    )
+    rules = [Rule(metric="robust_accuracy", at_least=0.5)]
+    rows, verdict = judge(rules, record(outcomes("w" * 100), model=without, fidelity=None, trust="unknown"))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "without gradients only" in rows[0].reason
+    outsider = record(outcomes("w" * 100), model=without, fidelity=None, threat=threat_info(access="score"))
+    assert judge(rules, outsider)[1] is Verdict.PASSED

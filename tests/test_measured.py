@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shutil import which
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from models import labelled, linear_model
 from torch import Tensor, nn
 
 from auditor.access import Access
 from auditor.bench import Bench, LinearTarget, linear_bench
-from auditor.errors import ModelError, TargetUnavailable, UnsupportedOperator
+from auditor.cli import main
+from auditor.errors import ModelError, TargetUnavailable, UnsupportedOperator, UsageError
 from auditor.execution import Execution
 from auditor.job import Job
 from auditor.measured import measured, settle_execution
 from auditor.mixed import AUTO
+from auditor.record import read_record
 from auditor.twin import Twin
 
 
@@ -99,3 +104,29 @@ def test_the_precision_is_settled_and_a_resumed_scan_keeps_its_own(tmp_path: Any
     assert settle_execution(asked, twin, asked.samples).execution.precision == "float32"
     resumed = replace(asked, resume=True)
     assert settle_execution(resumed, twin, asked.samples).execution.precision == "bfloat16"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore")
+def test_an_onnx_file_is_scanned_with_its_twin_compiled(tmp_path: Any) -> None:
+    weight, bias = linear_model(tmp_path / "m.onnx")
+    labelled(tmp_path / "s.npz", weight, bias)
+    (tmp_path / "plan.toml").write_text("[run]\ncompile = true\nbatch_size = 8\n")
+    arguments = ["scan", str(tmp_path / "m.onnx"), "--data", str(tmp_path / "s.npz"), "--epsilon", "0.05"]
+    arguments += ["--config", str(tmp_path / "plan.toml"), "--suite", "quick", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert read_record(tmp_path / "out").execution["compile"] is True
+
+
+def test_a_twin_that_can_not_be_compiled_ends_the_scan_in_a_sentence(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    asked = job(tmp_path, execution=Execution(device="cpu", threads=1, width=4, compile=True))
+    with pytest.raises(UsageError, match=r"torch.compile fails on this twin \(no compiler\); leave it out"):
+        measured(asked, asked.target, asked.samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from records import outcomes, record, threat_info
 
 from auditor.gate import judged
@@ -12,7 +13,7 @@ from auditor.summary import percent, summarise
 
 def sentence(found: Record, verdict: Verdict | None = None) -> str:
     names = tuple(found.class_names) if found.class_names else None
-    return summarise(found.metrics, found.threat, found.by_class, names, verdict)
+    return summarise(found, names, verdict)
 
 
 def test_the_sentence() -> None:
@@ -32,6 +33,15 @@ def test_it_is_an_upper_bound_and_says_what_is_not_known() -> None:
 def test_nothing_attacked_is_no_number() -> None:
     text = sentence(record(outcomes("u" * 10)))
     assert text == "Robust accuracy not computed (linf 8/255, n = 10): no attack judged any sample; clean 100 %"
+
+
+def test_doubts_are_part_of_it() -> None:
+    assert sentence(record(outcomes("w" * 10), trust="doubtful")).endswith("; in doubt")
+    without = replace(record(outcomes("w" * 10)).model, twin="none")
+    blind = record(outcomes("w" * 10), model=without)
+    assert sentence(blind).endswith("; attacked without gradients")
+    outsider = record(outcomes("w" * 10), model=without, threat=threat_info(access="score"))
+    assert "without gradients" not in sentence(outsider)
 
 
 def test_nothing_broken_names_no_class() -> None:

@@ -22,8 +22,8 @@ class Companions(Check):
     """A sample alone against the same sample among others: dynamic quantisation and train-mode layers mix them.
 
     Where company matters, adversarial examples and their clean inputs are judged once more, each in a batch filled up
-    with other clean samples that are drawn by the seed. batch: its size; no file says how it is deployed. Costs up to
-    64 batches.
+    with other clean samples that are drawn by the seed. batch: its size, where nobody says how the file is deployed.
+    Costs up to 64 batches.
     """
 
     name: ClassVar[str] = "companions"
@@ -47,12 +47,21 @@ class Companions(Check):
                 value=seen.companion_difference,
                 threshold=SAME,
             )
+        if evidence.target.deployed_batch == 1:
+            return self.finding(
+                FindingStatus.CLEAR,
+                f"Scores change by up to {seen.companion_difference:.2g} of the largest score when inputs share a "
+                "batch; the audit says that the file is deployed at batch 1, where none do.",
+                value=seen.companion_difference,
+                threshold=SAME,
+            )
         return self.finding(
             FindingStatus.RAISED,
             f"Scores change by up to {seen.companion_difference:.2g} of the largest score, and {seen.companion_flips} "
             f"of {seen.probed} labels, when inputs share a batch. All verdicts here are for one input at a time."
             + self._in_company(evidence),
-            "Deploy at batch 1, or quantise statically; otherwise a neighbour can change a verdict.",
+            "Deploy at batch 1 and say so (`[model] batch = 1`), or quantise statically; otherwise a neighbour can "
+            "change a verdict.",
             value=seen.companion_difference,
             threshold=SAME,
         )
@@ -64,23 +73,24 @@ class Companions(Check):
         if not found:
             return ""
         held = correct = 0
+        batch = evidence.target.deployed_batch or self.batch
         for index in found:
             label = int(samples.labels[index])
-            held += reached(self._scores(evidence, index, ledger.adversarial[index]), label, goal)
-            correct += int(self._scores(evidence, index, samples.inputs[index]).argmax()) == label
+            held += reached(self._scores(evidence, index, ledger.adversarial[index], batch), label, goal)
+            correct += int(self._scores(evidence, index, samples.inputs[index], batch).argmax()) == label
         return (
-            f" Among {self.batch - 1} companions {held} of {len(found)} adversarial examples still reach their goal, "
+            f" Among {batch - 1} companions {held} of {len(found)} adversarial examples still reach their goal, "
             f"and {correct} of their {len(found)} clean inputs still get the right label."
         )
 
-    def _scores(self, evidence: Evidence, index: int, x: np.ndarray) -> np.ndarray:
+    def _scores(self, evidence: Evidence, index: int, x: np.ndarray, size: int) -> np.ndarray:
         """Scores `[classes]` of one input in a batch with others; place and company depend on seed and sample alone."""
         rng = np.random.default_rng((evidence.seed, int(evidence.samples.ids[index])))
         others = np.delete(np.arange(len(evidence.samples)), index)
-        company = evidence.samples.inputs[rng.choice(others, self.batch - 1, replace=len(others) < self.batch - 1)]
-        place = int(rng.integers(self.batch))
+        company = evidence.samples.inputs[rng.choice(others, size - 1, replace=len(others) < size - 1)]
+        place = int(rng.integers(size))
         batch = np.insert(company, place, x, axis=0)
-        scores: np.ndarray = evidence.target.scores(batch, batch=self.batch)[place].astype(np.float64)
+        scores: np.ndarray = evidence.target.scores(batch, batch=size)[place].astype(np.float64)
         return scores
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import structs
+
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.record import Finding, FindingStatus, Severity
+from auditor.record import Fidelity, Finding, FindingStatus, Severity
+
+DOCTOR = "`advaudit doctor` with this file and these samples names the node where twin and file part."
+ROUNDING = 1e-2
+"""Share of the largest score: half-precision files that the twin computes in float32 differ by up to half of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +38,29 @@ class TwinFidelity(Check):
                 f" On {measured.adversarial_n} adversarial examples in {measured.adversarial_label_agreement:.1%} of "
                 f"the cases, and by at most {measured.adversarial_max_difference:.2g}."
             )
-        return self.finding(
-            FindingStatus.RAISED if measured.low else FindingStatus.CLEAR,
-            text,
-            "White-box results are doubtful: `advaudit doctor` with this file and these samples names the node where "
-            "twin and file part."
-            if measured.low
-            else "",
-            value=measured.label_agreement,
-            threshold=measured.floor,
-        )
+        if measured.low:
+            return self.finding(
+                FindingStatus.RAISED,
+                text,
+                f"White-box results are doubtful: {DOCTOR}",
+                value=measured.label_agreement,
+                threshold=measured.floor,
+            )
+        if evidence.twin is not None and not evidence.twin.surrogates and measured.max_difference > apart(measured):
+            worth_knowing = self.finding(
+                FindingStatus.RAISED,
+                f"{text} That is more than rounding, though too little to change labels here.",
+                f"Find out why: {DOCTOR}",
+                value=measured.max_difference,
+                threshold=apart(measured),
+            )
+            return structs.replace(worth_knowing, severity=Severity.INFO)
+        return self.finding(FindingStatus.CLEAR, text, value=measured.label_agreement, threshold=measured.floor)
+
+
+def apart(measured: Fidelity) -> float:
+    """The largest difference of scores that may be float32's, or float16's, rounding."""
+    return ROUNDING * measured.scale
 
 
 @hookimpl

@@ -29,7 +29,7 @@ class GradientFree(Check):
     def look(self, evidence: Evidence) -> Finding:
         gap = measure(evidence)
         if isinstance(gap, str):
-            return self.finding(FindingStatus.INCONCLUSIVE, gap, "Add `square` to the suite.", threshold=ALLOWED)
+            return self.finding(FindingStatus.INCONCLUSIVE, gap, advice(evidence), threshold=ALLOWED)
         # one sample is not evidence: on robust models the last stage of any suite finds a stray one
         raised = gap.broken > max(1, ALLOWED * gap.n)
         return self.finding(
@@ -56,7 +56,7 @@ class GradientFreeGap(Check):
     def look(self, evidence: Evidence) -> Finding:
         gap = measure(evidence)
         if isinstance(gap, str):
-            return self.finding(FindingStatus.INCONCLUSIVE, gap, "Add `square` to the suite.", threshold=HONEST)
+            return self.finding(FindingStatus.INCONCLUSIVE, gap, advice(evidence), threshold=HONEST)
         least = (wilson(gap.broken, gap.n) or (0.0, 1.0))[0]
         raised = least > HONEST
         return self.finding(
@@ -88,6 +88,13 @@ def measure(evidence: Evidence) -> Gap | str:
     if not after or (met == 0 and len(evidence.ledger.standing)):
         return "No score-based attack ran after the white-box ones, so the two can't be compared."
     return Gap(sum(row.broken for row in after), met, max(len(evidence.samples), 1))
+
+
+def advice(evidence: Evidence) -> str:
+    """What would let the two be compared."""
+    if evidence.twin is None:
+        return "Only a twin with gradients lets the two be compared; `advaudit doctor` says what it lacks."
+    return "Add `square` to the suite."
 
 
 def _ran(row: AttackRow) -> bool:

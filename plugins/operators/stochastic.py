@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auditor.errors import UnsupportedOperator
 from auditor.hookspecs import hookimpl
 from auditor.operators import Function, Node, Operators
 
@@ -9,7 +10,10 @@ GENERATORS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "R
 
 
 def refused(node: Node) -> Function:
-    raise node.unsupported("random numbers, with which every run gives other scores")
+    raise UnsupportedOperator(
+        f"The file draws random numbers ({node.label}), so its scores have no gradient that could be repeated; the "
+        "audit goes on gradient-free."
+    )
 
 
 @hookimpl

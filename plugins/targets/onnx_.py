@@ -44,7 +44,7 @@ class OnnxTarget(Target):
 
     def __init__(self, path: Path, options: TargetOptions) -> None:
         self.name, self.path, self.options = path.name, path, options
-        self.preprocess = options.preprocess
+        self.preprocess, self.deployed_batch = options.preprocess, options.deployed_batch
         self._copy = PrivateCopy(path)
         self._adopt(self._try_out(()))
         self._session, where = open_session(

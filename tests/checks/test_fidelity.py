@@ -11,7 +11,7 @@ from onnx import helper
 from onnx_files import make, value, write
 
 from auditor.cli import main
-from auditor.record import FindingStatus, Record, Verdict, read_record
+from auditor.record import FindingStatus, Record, Severity, Verdict, read_record
 
 WRONG = """
 from auditor import hookimpl
@@ -66,3 +66,15 @@ def test_a_twin_below_the_floor_makes_the_number_doubtful_and_the_gate_inconclus
     page = (folder / "out" / "report.md").read_text(encoding="utf-8")
     assert "doubtful" in page
     assert "below it" in page
+
+
+SLIGHTLY_WRONG = WRONG.replace("-x.tanh()", "1.05 * x.tanh()")
+
+
+def test_a_twin_that_is_slightly_wrong_is_worth_knowing_and_no_more(folder: Path) -> None:
+    (folder / "plugins" / "wrong.py").write_text(SLIGHTLY_WRONG, encoding="utf-8")
+    record = scan(folder, 0)
+    (found,) = (finding for finding in record.findings if finding.id == "fidelity")
+    assert (found.status, found.severity) == (FindingStatus.RAISED, Severity.INFO)
+    assert "more than rounding" in found.explanation
+    assert record.trust == "sound"

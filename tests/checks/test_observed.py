@@ -93,6 +93,13 @@ def test_adversarial_examples_are_judged_again_in_company() -> None:
     assert f"and {(labels == grey).sum()} of their {len(found)} clean" in text
 
 
+def test_a_file_deployed_at_batch_1_has_no_company() -> None:
+    found = Companions().look(seen(Mixing, deployed_batch=1))
+    assert found.status is CLEAR
+    assert "deployed at batch 1" in found.explanation
+    assert Companions().look(seen(Mixing, deployed_batch=4)).status is RAISED
+
+
 def test_probabilities_are_worth_knowing_and_doubt_nothing() -> None:
     found = Probabilities().look(seen(output=OutputKind.PROBABILITIES))
     assert (found.status, found.severity) == (RAISED, Severity.INFO)

@@ -8,5 +8,5 @@ from auditor.operators import Node
 @pytest.mark.parametrize("op_type", GENERATORS)
 def test_random_numbers_are_refused_in_one_clear_sentence(operators, op_type):
     node = Node(op_type=op_type, domain="", opset=15, name="r", inputs=(), outputs=("y",), attributes={})
-    with pytest.raises(UnsupportedOperator, match=rf"{op_type}.*random numbers, with which every run gives other"):
+    with pytest.raises(UnsupportedOperator, match=rf"random numbers .*{op_type}"):
         operators.find(node).build(node)
