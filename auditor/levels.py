@@ -26,6 +26,9 @@ LIMITS: dict[str, tuple[int, int]] = {
 """Least and largest value of the types that values are quantised to."""
 
 
+HALF_STEP = 0.5
+
+
 @dataclass(frozen=True)
 class Levels:
     """The whole numbers that a quantised type can hold.
@@ -45,18 +48,28 @@ class Levels:
             raise node.unsupported(f"the quantised type {kind}" if kind else "a type that nothing in the file states")
         return cls(*LIMITS[kind], node.leak)
 
-    def saturate(self, x: Tensor, zero: Tensor | None = None) -> Tensor:
-        """x where its sum with the zero point is within the limits, else what leads to the nearest of them."""
-        held = x.clamp(self.low, self.high) if zero is None else x.clamp(self.low - zero, self.high - zero)
+    def saturate(self, x: Tensor, zero: Tensor | None = None, margin: float = 0.0) -> Tensor:
+        """x where its sum with the zero point is within the limits, else what leads to the nearest of them.
+
+        margin: by how much the limits are widened.
+        """
+        held = self._held(x, zero, margin)
         return straight_through(held + self.leak * (x - held), held.detach()) if self.leak else held
+
+    def _held(self, x: Tensor, zero: Tensor | None, margin: float = 0.0) -> Tensor:
+        low, high = self.low - margin, self.high + margin
+        return x.clamp(low, high) if zero is None else x.clamp(low - zero, high - zero)
 
     def hold(self, x: Tensor, zero: Tensor | None = None) -> Tensor:
         """The level nearest to x, which the zero point then shifts.
 
-        It saturates before it rounds, as the runtime's kernels do, so that no infinity is left to take differences of.
+        What rounds to the first or last level does not saturate, so a gradient passes up to half a step beyond them:
+        where a limit stands for a ReLU, attacks get further with it. What lies further out is cut off before it is
+        rounded, so that no infinity is left to take differences of.
         """
         zero = None if zero is None else carried(zero, x)
-        levels = rounded(self.saturate(x, zero))
+        near = self.saturate(x, zero, HALF_STEP)
+        levels = straight_through(near, self._held(near.detach().round(), zero))
         return levels if zero is None else levels + zero
 
     def quantize(self, x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
@@ -68,11 +81,6 @@ def type_of(node: Node, *positions: int) -> str:
     """The element type of the first of these inputs that is there and known; else an empty text."""
     known = (node.types[position] for position in positions if position < len(node.types))
     return next((kind for kind in known if kind), "")
-
-
-def rounded(x: Tensor) -> Tensor:
-    """The nearest whole number, ties to the even one; backwards the identity."""
-    return straight_through(x, x.round())
 
 
 def carried(x: Tensor, like: Tensor) -> Tensor:
