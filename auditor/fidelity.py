@@ -16,16 +16,23 @@ from auditor.twin import Twin
 FLOOR = 0.95
 """Label agreement under which white-box results are doubtful."""
 PROBED = 200
+TINY = 0.1
+"""Share of the median class's largest score under which a class has no scale of its own."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Twin against target on given inputs: how many, share of equal labels, largest score difference and score."""
+    """Twin against target on given inputs.
+
+    n: how many. labels: share of equal ones. difference, scale: largest score difference and score. relative: the
+    largest difference of one class's scores as a share of that class's largest, so that no masked class hides it.
+    """
 
     n: int
     labels: float
     difference: float
     scale: float
+    relative: float = 0.0
 
 
 def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) -> Agreement:
@@ -44,11 +51,14 @@ def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) 
     copied = np.concatenate(parts)
     finite = np.isfinite(scores) & np.isfinite(copied)
     apart = np.abs(np.where(finite, scores, 0) - np.where(finite, copied, 0))
+    columns = np.abs(np.where(finite, scores, 0)).max(axis=0, initial=0.0)
+    least = max(TINY * float(np.median(columns)), float(np.finfo(np.float32).tiny))
     return Agreement(
         n=len(inputs),
         labels=float((scores.argmax(1) == copied.argmax(1)).mean()),
         difference=float(apart.max(initial=0.0)),
         scale=float(np.abs(scores[finite]).max(initial=0.0)),
+        relative=float((apart.max(axis=0, initial=0.0) / np.maximum(columns, least)).max(initial=0.0)),
     )
 
 
@@ -69,6 +79,7 @@ def fidelity(clean: Agreement, adversarial: Agreement | None) -> Fidelity:
         n=clean.n,
         label_agreement=clean.labels,
         max_difference=clean.difference,
+        relative_difference=clean.relative,
         scale=clean.scale,
         floor=FLOOR,
         adversarial_n=adversarial.n if adversarial else None,

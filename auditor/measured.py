@@ -44,17 +44,19 @@ def measured(job: Job, target: Target, samples: Samples) -> tuple[Job, Measured]
     try:
         twin = target.twin()
         job = settle_execution(job, twin, samples)
-        clean = agree(target, twin, samples.inputs[:PROBED], job.execution)
-        searched = clean
         if job.execution.compile:
             compiled(twin, samples.inputs, job.execution)
-        if job.execution.precision == "bfloat16":
-            searched = agree(target, mixed(twin), samples.inputs[:PROBED], job.execution)
+        clean = agree(target, searched(twin, job.execution), samples.inputs[:PROBED], job.execution)
     except TargetUnavailable:
         raise
     except ModelError as error:
         return settle_execution(job, None, samples), Measured(None, str(error))
-    return job, Measured(twin, None, clean, doubt(searched))
+    return job, Measured(twin, None, clean, doubt(clean))
+
+
+def searched(twin: Twin, execution: Execution) -> Twin:
+    """The twin as attacks see it: its fidelity is what counts."""
+    return mixed(twin) if execution.precision == "bfloat16" else twin
 
 
 def compiled(twin: Twin, inputs: np.ndarray, execution: Execution) -> None:
@@ -88,4 +90,6 @@ def measured_again(
     if seen.twin is None or seen.agreement is None:
         return None
     found = evidence["x_adv"][:PROBED]
-    return fidelity(seen.agreement, agree(target, seen.twin, found, execution) if len(found) else None)
+    return fidelity(
+        seen.agreement, agree(target, searched(seen.twin, execution), found, execution) if len(found) else None
+    )

@@ -99,7 +99,7 @@ def read_program(model: onnx.ModelProto, operators: Operators) -> Program:
     """
     model = _inline(model, operators)
     opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
-    return _decode(model.graph, opsets, _element_types(model))
+    return _decode(model.graph, _inferred(model), opsets, {})
 
 
 def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
@@ -140,12 +140,14 @@ def _all_nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
-def _decode(graph: GraphProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Program:
+def _decode(graph: GraphProto, inferred: GraphProto, opsets: Mapping[str, int], around: Mapping[str, str]) -> Program:
+    """inferred: the same graph with the types of its values. around: those of the graphs that it lies in."""
+    types = {**around, **_element_types(graph), **_element_types(inferred)}
     protos: dict[str, TensorProto | SparseTensorProto] = {tensor.name: tensor for tensor in graph.initializer}
     protos |= {sparse.values.name: sparse for sparse in graph.sparse_initializer}
     inputs = [value for value in graph.input if value.name not in protos]
     return Program(
-        nodes=tuple(_node(node, opsets, types) for node in graph.node),
+        nodes=tuple(_node(*both, opsets, types) for both in zip(graph.node, inferred.node, strict=True)),
         inputs=tuple(value.name for value in inputs),
         outputs=tuple(value.name for value in graph.output),
         shape=tuple(d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim) if inputs else (),
@@ -154,13 +156,13 @@ def _decode(graph: GraphProto, opsets: Mapping[str, int], types: Mapping[str, st
     )
 
 
-def _node(proto: onnx.NodeProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Node:
+def _node(proto: onnx.NodeProto, inferred: onnx.NodeProto, opsets: Mapping[str, int], types: Mapping[str, str]) -> Node:
     domain = _domain(proto.domain)
     attributes = {
-        attribute.name: _decode(attribute.g, opsets, types)
+        attribute.name: _decode(attribute.g, same.g, opsets, types)
         if attribute.type == AttributeProto.GRAPH
         else _value(attribute)
-        for attribute in proto.attribute
+        for attribute, same in zip(proto.attribute, inferred.attribute, strict=True)
     }
     bodies = [body for body in attributes.values() if isinstance(body, Program)]
     outputs = list(proto.output)
@@ -190,14 +192,15 @@ def _value(attribute: AttributeProto) -> Any:
     return value
 
 
-def _element_types(model: onnx.ModelProto) -> dict[str, str]:
-    """Element types by inference on a copy of the graph without its weights, which may be too large to copy."""
+def _inferred(model: onnx.ModelProto) -> GraphProto:
+    """The graph with inferred element types, without its large weights: inference copies what it is given."""
     skeleton = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     graph = skeleton.graph
     graph.name = "skeleton"
     graph.node.extend(model.graph.node)
     graph.output.extend(model.graph.output)
     graph.input.extend(model.graph.input)
+    graph.value_info.extend(model.graph.value_info)
     listed = {value.name for value in graph.input}
     for tensor in model.graph.initializer:
         if np.prod(tensor.dims, initial=1.0) <= SMALL:
@@ -205,27 +208,17 @@ def _element_types(model: onnx.ModelProto) -> dict[str, str]:
         elif tensor.name not in listed:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
-        graph = shape_inference.infer_shapes(skeleton).graph
+        return shape_inference.infer_shapes(skeleton).graph
     except (shape_inference.InferenceError, ValueError, TypeError):
-        graph = skeleton.graph  # types then stay unknown where the file does not state them
-    known = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    known |= {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
-    known |= _stated(graph)
+        return graph  # types then stay unknown where the file does not state them
+
+
+def _element_types(graph: GraphProto) -> dict[str, str]:
+    """Element types that a graph states of its own values, those of bodies inside it left out."""
+    known = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        known[value.name] = value.type.tensor_type.elem_type or known.get(value.name, TensorProto.UNDEFINED)
     return {name: _type_name(kind) for name, kind in known.items()}
-
-
-def _stated(graph: GraphProto) -> dict[str, int]:
-    """Element types that a graph and the bodies inside it state; where two bodies use one name, nothing is known."""
-    stated = {
-        value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                inner = _stated(attribute.g) | {tensor.name: tensor.data_type for tensor in attribute.g.initializer}
-                for name, kind in inner.items():
-                    stated[name] = kind if stated.get(name, kind) == kind else TensorProto.UNDEFINED
-    return stated
 
 
 def _type_name(kind: int) -> str:

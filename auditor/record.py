@@ -106,6 +106,8 @@ class Fidelity(Struct, frozen=True, kw_only=True):
     adversarial_n: int | None = None
     adversarial_label_agreement: float | None = None
     adversarial_max_difference: float | None = None
+    relative_difference: float = 0.0
+    """The largest difference of one class's scores as a share of that class's largest."""
 
     @property
     def low(self) -> bool:

@@ -12,7 +12,7 @@ from auditor import mixed as module
 from auditor.access import OutputKind
 from auditor.build import build_twin
 from auditor.execution import Execution
-from auditor.mixed import AUTO, flops, mixed, settled
+from auditor.mixed import AUTO, faithful, flops, mixed, settled
 from auditor.preprocess import Preprocess
 from auditor.twin import Twin
 
@@ -107,10 +107,11 @@ def execution() -> Execution:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """A machine with bfloat16 units on which every net is large; `gain` is what it is found to gain."""
-    told: dict[str, object] = {"gain": 2.0}
+    told: dict[str, object] = {"gain": 2.0, "faithful": True}
     monkeypatch.setattr(module, "in_hardware", lambda device: True)
     monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr(module, "speed_up", lambda twin, batch: told["gain"])
+    monkeypatch.setattr(module, "faithful", lambda twin, batch: told["faithful"])
     return told
 
 
@@ -122,6 +123,34 @@ def test_it_is_chosen_where_it_pays(execution: Execution, machine: dict[str, obj
     assert chosen(execution, twin()) == "bfloat16"
     machine["gain"] = 1.1
     assert chosen(execution, twin()) == "float32"
+
+
+def test_it_is_not_chosen_where_it_leads_elsewhere(execution: Execution, machine: dict[str, object]) -> None:
+    machine["faithful"] = False
+    assert chosen(execution, twin()) == "float32"
+
+
+class Cancelling(torch.nn.Module):
+    """Scores of a few units between values of a million, which float32 can tell apart and bfloat16 can not."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(192, 32), torch.nn.Linear(32, 10)
+        self.offset = offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.first(x.flatten(1))
+        if torch.is_autocast_enabled("cpu"):
+            hidden = (hidden + self.offset).bfloat16() - self.offset
+        scores: torch.Tensor = self.second(hidden.float().relu())
+        return scores
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(0.0, True), (1e4, False)])
+def test_a_net_that_cancels_is_not_faithful(offset: float, expected: bool) -> None:
+    torch.manual_seed(0)
+    made = Twin(module=Cancelling(offset), preprocess=Preprocess().fit(SHAPE, SHAPE), output=OutputKind.LOGITS)
+    assert faithful(made, points(16)) is expected
 
 
 def test_it_is_not_chosen_for_stand_in_gradients_or_without_a_twin(

@@ -9,11 +9,11 @@ from msgspec import structs
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.record import Fidelity, Finding, FindingStatus, Severity
+from auditor.record import Finding, FindingStatus, Severity
 
 DOCTOR = "`advaudit doctor` with this file and these samples names the node where twin and file part."
 ROUNDING = 1e-2
-"""Share of the largest score: half-precision files that the twin computes in float32 differ by up to half of it."""
+"""Share of a class's largest score; half-precision files, which the twin computes in float32, differ by half of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +46,16 @@ class TwinFidelity(Check):
                 value=measured.label_agreement,
                 threshold=measured.floor,
             )
-        if evidence.twin is not None and not evidence.twin.surrogates and measured.max_difference > apart(measured):
+        if evidence.twin is not None and not evidence.twin.surrogates and measured.relative_difference > ROUNDING:
             worth_knowing = self.finding(
                 FindingStatus.RAISED,
                 f"{text} That is more than rounding, though too little to change labels here.",
                 f"Find out why: {DOCTOR}",
-                value=measured.max_difference,
-                threshold=apart(measured),
+                value=measured.relative_difference,
+                threshold=ROUNDING,
             )
             return structs.replace(worth_knowing, severity=Severity.INFO)
         return self.finding(FindingStatus.CLEAR, text, value=measured.label_agreement, threshold=measured.floor)
-
-
-def apart(measured: Fidelity) -> float:
-    """The largest difference of scores that may be float32's, or float16's, rounding."""
-    return ROUNDING * measured.scale
 
 
 @hookimpl

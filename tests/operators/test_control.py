@@ -162,3 +162,24 @@ def test_bodies_nest(operators):
     )
     constants = {"n": np.int64(3), "t": np.bool_(True), "two": np.float32(2)}
     agrees(file([node("Loop", "n t x", "y", body=inner)], constants), operators, X)
+
+
+def test_bodies_may_give_one_name_two_types(operators):
+    """Whole numbers are divided in one branch, floats in the other, under the same names."""
+    whole = body(
+        [node("Cast", "x", "v", to=INT64), node("Div", "v two", "q"), node("Cast", "q", "a", to=FLOAT)],
+        [],
+        [value("a")],
+        {"two": np.int64(2)},
+    )
+    parts = body([node("Mul", "x half", "v"), node("Div", "v two", "q"), node("Identity", "q", "b")], [], [value("b")],
+                 {"two": np.float32(2), "half": np.float32(0.5)})  # fmt: skip
+    model = file(
+        [
+            node("ReduceSum", "x", "s", keepdims=0),
+            node("Greater", "s zero", "c"),
+            node("If", "c", "y", then_branch=whole, else_branch=parts),
+        ],
+        {"zero": np.float32(0)},
+    )
+    agrees(model, operators, 7 * np.abs(X), -X)
