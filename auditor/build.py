@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from auditor.access import OutputKind
-from auditor.batching import batched, close
+from auditor.batching import Batched, batched, close
 from auditor.errors import ModelError, UnsupportedOperator
 from auditor.fusion import fused
 from auditor.graph import Graph
 from auditor.heads import two_columns
 from auditor.operators import Operators
-from auditor.peel import find_logits, unpeeled
+from auditor.peel import Cut, cuts, keeps_order, unpeeled
 from auditor.preprocess import Preprocess
 from auditor.program import Program, read_program
 from auditor.twin import Twin
@@ -34,8 +34,9 @@ def build_twin(
 ) -> Twin:
     """A twin of one output of the file, on the CPU in float32, for batches of any size.
 
-    The last softmax, log-softmax or sigmoid is cut off where it can be. A few random inputs decide how batches are run
-    (`auditor.batching`); no global random state is touched. Costs about ten forward passes of one sample.
+    The last softmax, log-softmax, sigmoid or decision is cut off where it can be. A few random inputs decide how
+    batches are run (`auditor.batching`); no global random state is touched. Costs about ten forward passes of one
+    sample.
 
     model: with its external data loaded. output: name of the value to audit, `[N]`, `[N, classes]` or that with axes of
     length 1. kind: what it holds. preprocess: from samples to the file's input; fitted, if the file leaves the shape of
@@ -44,21 +45,22 @@ def build_twin(
     output to the input, as in a forest; ModelError where the graph can't be run or its output is not one score a class.
     """
     program = read_program(model, operators)
-    found = find_logits(program, output) if kind is not OutputKind.LABELS else None
-    program = fused(program, [output] if found is None else [output, found[0]], operators)
+    ends = cuts(program, output) if kind is not OutputKind.LABELS else []
+    program = fused(program, [output, *(cut.logits for cut in ends)], operators)
     stated = program.shape[0] if program.shape else None
     size = stated if fixed_batch and stated else 1
     probes = _probes(program, preprocess)
     module = batched(lambda free: Graph(program, output, operators, free_batch=free), size, probes)
     peeled, whole = None, None
-    if found is not None:
-        logits, activation = found
-        bare = batched(lambda free: Graph(program, logits, operators, free_batch=free), size, probes)
+    for cut in ends:
+        bare = _ending_at(cut.logits, program, operators, size, probes)
+        if bare is None:
+            continue
         with torch.no_grad():
-            scores = two_columns(module(probes), kind)
-            exact = close(lambda x: unpeeled(bare(x), activation), probes, scores)
-            if exact or close(lambda x: unpeeled(bare(x), activation), probes, scores, QUANTISED):
-                module, whole, peeled = bare, None if exact else module, activation
+            fits, exact = _fits(bare(probes), cut, two_columns(module(probes), kind))
+        if fits:
+            module, whole, peeled = bare, None if exact else module, cut.peeled
+            break
     surrogates = (whole or module).graph.surrogates
     if not module(probes.clone().requires_grad_()).requires_grad:
         why = "; ".join(surrogates) or "no operator has one"
@@ -66,6 +68,23 @@ def build_twin(
             f"The twin predicts what the file does, but has no gradient ({why}); the audit goes on gradient-free."
         )
     return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=surrogates, whole=whole)
+
+
+def _ending_at(value: str, program: Program, operators: Operators, size: int, probes: Tensor) -> Batched | None:
+    """The graph up to a value; None where that is not one score a class."""
+    try:
+        return batched(lambda free: Graph(program, value, operators, free_batch=free), size, probes)
+    except ModelError:
+        return None
+
+
+def _fits(logits: Tensor, cut: Cut, scores: Tensor) -> tuple[bool, bool]:
+    """Whether the scores prefer a class where the logits do, and whether they are what was cut off makes of them."""
+    if logits.shape[1] == 1 and cut.peeled != "sigmoid":
+        return False, False  # over one class, where there is nothing to choose from
+    exact = cut.plain and close(lambda raw: unpeeled(raw, cut.peeled), logits, scores)
+    rounded = cut.peeled != "decision" and close(lambda raw: unpeeled(raw, cut.peeled), logits, scores, QUANTISED)
+    return exact or rounded or keeps_order(scores, logits), exact
 
 
 def _probes(program: Program, preprocess: Preprocess) -> Tensor:

@@ -18,11 +18,11 @@ from auditor.preprocess import Preprocess
 class Twin:
     """A differentiable copy of a target.
 
-    module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names the activation
-    ("softmax", "log_softmax", "sigmoid") that was cut off its end. preprocess: the target's own. output: what the
-    *file* returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the
-    report knows. before: defences that stand in front, in sample units, outermost first. whole: to the file's scores
-    also where what was cut off does more than the activation, as in a quantised file. All parameters are frozen.
+    module: from `[batch, *model_shape]` to the file's scores, or to its logits where `peeled` names what was cut off
+    its end ("softmax", "log_softmax", "sigmoid", "decision"). preprocess: the target's own. output: what the *file*
+    returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the report
+    knows. before: defences that stand in front, in sample units, outermost first. whole: to the file's scores also
+    where what was cut off does more than that, as in a quantised file. All parameters are frozen.
     """
 
     module: nn.Module

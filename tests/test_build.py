@@ -166,6 +166,79 @@ def test_a_softmax_whose_probabilities_are_rounded_is_cut_off_but_scores_keep_th
     assert twin.surrogates == ("QuantizeLinear: straight-through",)
 
 
+CONSTANTS = {
+    "low": np.float32(1e-7),
+    "high": np.float32(1 - 1e-7),
+    "hundred": np.float32(100),
+    "nought": np.float32(0),
+    "one": np.array([1], np.int64),
+    "two": np.array([2], np.int64),
+    "depth": np.array(3, np.int64),
+    "off_on": np.array([0, 1], np.float32),
+}
+SATURATED = [op("Mul", "z hundred", "l"), op("Softmax", "l", "p", axis=1)]
+DECIDED = [op("ArgMax", "l", "a", axis=1, keepdims=0), op("OneHot", "a depth off_on")]
+
+
+def with_constants(*nodes, **made):
+    model = file(*nodes, **made)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items()
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kind", "peeled"),
+    [
+        ([*SATURATED, op("Clip", "p low high")], OutputKind.PROBABILITIES, "softmax"),
+        ([*SATURATED, op("Clip", "p low", "c"), op("Log", "c")], OutputKind.LOG_PROBABILITIES, "log_softmax"),
+        ([*SATURATED, op("Mul", "p hundred")], OutputKind.LOGITS, "softmax"),
+        ([*SATURATED, op("Add", "p nought")], OutputKind.PROBABILITIES, "softmax"),
+        ([*SATURATED, op("Softmax", "p")], OutputKind.PROBABILITIES, "softmax"),
+        ([*SATURATED, op("Hardmax", "p")], OutputKind.PROBABILITIES, "decision"),
+        ([SATURATED[0], *DECIDED], OutputKind.PROBABILITIES, "decision"),
+    ],
+    ids=["clipped", "clipped-logarithm", "percent", "shifted", "twice", "decided", "one-hot"],
+)
+def test_attacks_climb_logits_and_scores_are_the_files_whatever_follows_in_order(nodes, kind, peeled):
+    model = with_constants(*nodes)
+    twin = build(model, kind)
+    assert twin.peeled == peeled
+    torch.testing.assert_close(twin.logits(X), 100 * Z)
+    expected = deployed(model.SerializeToString(), X, "y")
+    np.testing.assert_allclose(twin.scores(X).numpy(), expected, rtol=1e-4, atol=1e-6)
+    assert twin.logits(X).argmax(1).tolist() == expected.argmax(1).tolist()
+
+
+def test_a_mark_of_another_class_than_the_best_stays():
+    """That of the second best; the sum lends the file a gradient."""
+    second = [op("TopK", "z two", "v i", axis=1), op("Gather", "i one", "g", axis=1), op("Squeeze", "g one", "a")]
+    shifted = [op("ReduceSum", "z one", "s"), op("Mul", "s nought", "n"), op("Add", "h n")]
+    model = with_constants(*second, op("OneHot", "a depth off_on", "h"), *shifted)
+    assert build(model, OutputKind.PROBABILITIES).peeled is None
+
+
+def test_a_scaled_sigmoid_of_one_number_stays():
+    """The factor moves the threshold between the two classes."""
+    model = with_constants(op("Sigmoid", "z", "p"), op("Mul", "p hundred"), weight=WEIGHT[:, :1])
+    twin = build(model)
+    assert twin.peeled is None
+    torch.testing.assert_close(twin.logits(X)[:, 1:], 100 * Z[:, :1].sigmoid())
+
+
+def test_a_softmax_over_one_class_stays():
+    assert build(file(op("Softmax", "z", axis=1), weight=WEIGHT[:, :1]), OutputKind.PROBABILITIES).peeled is None
+
+
+def test_a_softmax_over_groups_of_classes_stays():
+    weight = RNG.standard_normal((4, 6)).astype(np.float32)
+    nodes = [op("Reshape", "z groups", "g"), op("Softmax", "g", "p", axis=2), op("Flatten", "p")]
+    model = file(*nodes, weight=weight)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "groups"))
+    assert build(model).peeled is None
+
+
 def test_a_softmax_over_another_axis_stays():
     """Over the pixels there is nothing to choose from: every probability is 1."""
     twin = build(file(op("Unsqueeze", "z pixel", "u"), op("Softmax", "u", axis=2)), OutputKind.PROBABILITIES)

@@ -24,10 +24,10 @@ class Probabilities(Check):
         kind = evidence.target.output
         if kind is not OutputKind.PROBABILITIES:
             return self.finding(FindingStatus.CLEAR, f"The output is {kind}.")
-        peeled = evidence.twin is not None and evidence.twin.peeled is not None
+        cut = evidence.twin.peeled if evidence.twin is not None else None
         how = (
-            "the twin leaves the last softmax out, so attacks see the logits"
-            if peeled
+            f"the twin leaves the last {cut} out, so attacks see the logits"
+            if cut
             else "attacks see the logarithm of the probabilities"
         )
         return self.finding(
