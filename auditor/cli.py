@@ -209,14 +209,14 @@ def doctor(model: str | None, plugins_dir: Path | None, trust_model: bool, bisec
     With MODEL: which operators it has, how its twin computes them, how far twin and file agree, and at which node they
     part first. Exits with 0 whatever is found, with 2 where the file can't be run.
     """
-    from auditor.doctor import MARKS, examine
+    from auditor.doctor import examine
 
     if model is None:
         if given := [name for name, value in {**options, "bisect": bisect}.items() if value]:
             raise UsageError(f"--{given[0]} is about a model: advaudit doctor MODEL --{given[0]} …")
         healthy = True
         for fact in examine(plugins_dir):
-            click.echo(f"{MARKS[fact.level]} {fact.name:24} {fact.value}")
+            click.echo(fact.line)
             healthy &= fact.level != "problem"
         return 0 if healthy else 2
 
@@ -226,7 +226,7 @@ def doctor(model: str | None, plugins_dir: Path | None, trust_model: bool, bisec
 
     case = Case(model=model, trust=trust_model, bisect=bisect, **options)
     for fact in diagnose(case, Host.load(folder=plugins_dir)):
-        click.echo(f"{MARKS[fact.level]} {fact.name:24} {fact.value}")
+        click.echo(fact.line)
     return 0
 
 

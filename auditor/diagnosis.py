@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,9 @@ from auditor.batching import Batched, Batching
 from auditor.case import Case
 from auditor.doctor import Fact, Level
 from auditor.errors import ModelError, TargetUnavailable
-from auditor.gap import compare, tolerance
+from auditor.gap import compare, shares, tolerance
 from auditor.host import Host
-from auditor.inner import Inside
+from auditor.inner import Inside, NotRun
 from auditor.inventory import Inventory, take_inventory
 from auditor.operators import Operators
 from auditor.parting import Course, Parting, follow
@@ -131,19 +131,35 @@ def _agreement(
 ) -> Iterator[Fact]:
     """Scores of the twin, of the file as deployed and of the file without optimisations, in pairs."""
     allowed = opened.tolerance if opened else tolerance("float32")
-    scored = target.output is not OutputKind.LABELS
     deployed = target.scores(inputs, batch=1)
     with torch.no_grad():
         copied = np.concatenate([twin.scores(torch.from_numpy(x[None])).float().numpy() for x in inputs])
-    agree, text = _compared(copied, deployed, allowed, scored=scored)
+    agree, text = _compared(copied, deployed, allowed, kind=target.output)
     yield Fact("twin and file", text, "ok" if agree else "problem")
     if opened is None or (agree and not bisect):
         return
     feeds = [opened.inside.feed(target.preprocess(x[None])) for x in inputs]
+    try:
+        yield from _unoptimised(copied, deployed, feeds, opened, bisect=bisect, kind=target.output)
+    except NotRun as error:
+        yield Fact("node by node", f"not possible: {error}", "note")
+
+
+def _unoptimised(
+    copied: np.ndarray,
+    deployed: np.ndarray,
+    feeds: Sequence[np.ndarray],
+    opened: Opened,
+    *,
+    bisect: bool,
+    kind: OutputKind,
+) -> Iterator[Fact]:
+    """The twin's and the deployed file's scores against those without optimisations, and where twin and that part."""
+    allowed = opened.tolerance
     plain = np.concatenate([scores[:1] for scores in opened.inside.scores(feeds)]).astype(np.float32)
-    alone, text = _compared(plain, deployed, allowed, scored=scored)
+    alone, text = _compared(plain, deployed, allowed, kind=kind)
     yield Fact("file, not optimised", f"against the file as deployed: {text}")
-    faithful, text = _compared(copied, plain, allowed, scored=scored)
+    faithful, text = _compared(copied, plain, allowed, kind=kind)
     yield Fact("twin and that", text, "ok" if faithful else "problem")
     if faithful and not alone:
         yield Fact(
@@ -152,7 +168,7 @@ def _agreement(
             "node by node the twin computes what the file says",
         )
     if bisect or not faithful:
-        apart = np.nan_to_num(np.abs(copied - plain), nan=np.inf).max(axis=1)
+        apart = shares(copied, plain, common=kind is OutputKind.PROBABILITIES).max(axis=1)
         worst = int(np.lexsort((apart, copied.argmax(1) != plain.argmax(1)))[-1])
         course = follow(opened.inside, opened.program, opened.operators, feeds[worst])
         yield from _course(course, worst, opened)
@@ -160,17 +176,17 @@ def _agreement(
             yield Fact("what that means", _no_fault(compare(torch.from_numpy(plain), deployed).difference))
 
 
-def _compared(a: np.ndarray, b: np.ndarray, allowed: float, *, scored: bool) -> tuple[bool, str]:
+def _compared(a: np.ndarray, b: np.ndarray, allowed: float, *, kind: OutputKind) -> tuple[bool, str]:
     """Whether two models give the same labels, and scores that differ by rounding; the same in words."""
     equal, n = int((a.argmax(1) == b.argmax(1)).sum()), len(a)
     text = f"the same label on {equal} of {n} inputs ({equal / n:.1%})"
-    if not scored:
+    if kind is OutputKind.LABELS:
         return equal == n, text
-    gap = compare(torch.from_numpy(a), b)
-    text = (
-        f"{text}, scores up to {gap.difference:.2g} apart (largest score {gap.scale:.3g}, rounding {allowed:g} of it)"
-    )
-    return equal == n and gap.difference <= allowed * gap.scale, text
+    common = kind is OutputKind.PROBABILITIES
+    scale = "the largest score" if common else "their class's largest score"
+    gap, share = compare(torch.from_numpy(a), b), float(shares(a, b, common=common).max())
+    text = f"{text}, scores up to {gap.difference:.2g} apart (up to {share:.2g} of {scale}, rounding up to {allowed:g})"
+    return equal == n and share <= allowed, text
 
 
 def _course(course: Course, worst: int, opened: Opened) -> Iterator[Fact]:

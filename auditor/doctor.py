@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from auditor.environment import cpu_flags, installed, processor
+from auditor.errors import printable
 
 Level = Literal["ok", "note", "problem"]
 MARKS: dict[Level, str] = {"ok": " ", "note": "·", "problem": "!"}
@@ -22,6 +23,11 @@ class Fact:
     name: str
     value: str
     level: Level = "ok"
+
+    @property
+    def line(self) -> str:
+        """It as one line of a terminal, whatever the file's own names hold."""
+        return printable(f"{MARKS[self.level]} {self.name:24} {' '.join(self.value.splitlines())}")
 
 
 def examine(plugins_dir: Path | None = None) -> Iterator[Fact]:

@@ -19,6 +19,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def printable(text: str, kept: str = "") -> str:
+    """The text without what a terminal obeys: escapes, controls, marks of direction. kept: those that stay."""
+    return "".join(c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class AdvauditError(Exception):
     """An audit could not be run as asked.
 
@@ -28,7 +33,7 @@ class AdvauditError(Exception):
     exit_code: ClassVar[int] = 2
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in super().__str__())
+        return printable(super().__str__(), "\n")
 
 
 class UsageError(AdvauditError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from auditor.access import OutputKind
 from auditor.execution import Execution
 from auditor.oracle import DTYPES
 from auditor.record import Fidelity
@@ -52,7 +53,9 @@ def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) 
     finite = np.isfinite(scores) & np.isfinite(copied)
     apart = np.abs(np.where(finite, scores, 0) - np.where(finite, copied, 0))
     columns = np.abs(np.where(finite, scores, 0)).max(axis=0, initial=0.0)
-    least = max(TINY * float(np.median(columns)), float(np.finfo(np.float32).tiny))
+    if target.output is OutputKind.PROBABILITIES:
+        columns = np.full_like(columns, columns.max())  # one scale for all, that of certainty
+    least = max(TINY * float(np.quantile(columns, 0.5, method="lower")), float(np.finfo(np.float32).tiny))
     return Agreement(
         n=len(inputs),
         labels=float((scores.argmax(1) == copied.argmax(1)).mean()),

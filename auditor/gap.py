@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from auditor.fidelity import TINY
 from auditor.places import is_float
 
 TOLERANCES = {"float16": 4e-3, "bfloat16": 3e-2}
@@ -79,9 +80,7 @@ def compare(twin: Any, runtime: Any) -> Gap:
     if theirs.dtype.kind in "OUS":
         return Gap(difference=0.0 if np.array_equal(ours, theirs) else float("inf"), kind=kind)
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf))
+    apart = _apart(ours, theirs)
     if not apart.size:
         return Gap(difference=0.0, kind=kind)
     scale = largest(theirs)
@@ -96,6 +95,29 @@ def compare(twin: Any, runtime: Any) -> Gap:
         size=apart.size,
         kind=kind,
     )
+
+
+def shares(ours: np.ndarray, theirs: np.ndarray, *, common: bool = False) -> np.ndarray:
+    """Differences of scores `[n, classes]`, each as a share of its class's largest score among theirs.
+
+    One class that is masked by a huge constant so does not make the errors of the others look like rounding; one
+    whose scores are all close to zero rounds as the sums they are left of. common: all have the largest scale, as
+    probabilities do: no constant masks them, and a small one moves by as large a share of itself as logits move by.
+    """
+    finite = np.where(np.isfinite(theirs), np.abs(theirs.astype(np.float64)), 0)
+    scale = finite.max(axis=0, initial=0.0)
+    scale = np.maximum(scale, scale.max() if common else TINY * np.quantile(scale, 0.5, method="lower"))
+    apart = _apart(ours.astype(np.float64), theirs.astype(np.float64))
+    found: np.ndarray = np.divide(apart, scale, out=np.where(apart > 0, np.inf, 0.0), where=scale > 0)
+    return found
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Sizes of the differences: none between two NaN, infinite between NaN and a number."""
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    with np.errstate(invalid="ignore"):
+        apart: np.ndarray = np.where(same, 0.0, np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf))
+    return apart
 
 
 def tolerance(kind: str) -> float:

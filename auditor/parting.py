@@ -84,10 +84,12 @@ def follow(inside: Inside, program: Program, operators: Operators, feed: np.ndar
     and a run of every node behind the first difference. Raises ModelError where the twin can't be run.
     """
     nodes, first, unseen = 0, None, list[str]()
+    entry = torch.from_numpy(feed.astype(np.float32))  # whatever the file takes, its twin is given floats
     for block, seen in _blocks(inside, sections(inside.model, program, inside.readout.source), feed):
         names = [name for section in block for name in section.makes if name in seen]
         unseen += [name for section in block for name in section.makes if name not in seen]
-        copied = dict(zip(names, _run(Graph(program, names, operators), feed), strict=True))
+        held = list(dict.fromkeys([*names, *(name for section in block for name in section.reads if name in seen)]))
+        copied = dict(zip(held, _run(Graph(program, held, operators), [entry]), strict=True))
         for section in block:
             nodes += 1
             parting = _look(section, program, operators, seen, copied)
@@ -161,36 +163,43 @@ def _look(
             continue
         given = [seen.get(read) for read in section.reads]
         inputs = max((largest(value) for value in given), default=0.0)
-        return Parting(section, name, gap, _own(section, name, program, operators, given, seen[name]), inputs)
+        taken = [_taken(seen.get(read), copied.get(read)) for read in section.reads]
+        return Parting(section, name, gap, _own(section, name, program, operators, taken, seen[name]), inputs)
     return None
 
 
 def _own(
     section: Section, name: str, program: Program, operators: Operators, given: list[Any], runtime: Any
 ) -> Gap | None:
-    """What the twin's function makes of the runtime's inputs, against the runtime's output."""
+    """What the twin's function makes of the runtime's inputs, as the twin holds them, against the runtime's output."""
     if any(value is None for value in given):
         return None
     nodes = tuple(node for node in program.nodes if not set(section.reads).intersection(node.outputs))
     part = replace(program, nodes=nodes, inputs=section.reads)
     try:
-        (value,) = _run(Graph(part, [name], operators), *given)
+        (value,) = _run(Graph(part, [name], operators), given)
     except ModelError:
         return None
     return compare(value, runtime)
 
 
-def _run(graph: Graph, *given: Any) -> tuple[Any, ...]:
+def _run(graph: Graph, given: Sequence[Any]) -> tuple[Any, ...]:
     with torch.no_grad():
-        values: tuple[Any, ...] = graph(*(_taken(value) for value in given))
+        values: tuple[Any, ...] = graph(*given)
         return values
 
 
-def _taken(value: Any) -> Any:
-    """A value of the runtime as the twin computes with it."""
+def _taken(value: Any, copied: Any) -> Any:
+    """A value of the runtime as the twin holds it. copied: the twin's own, None where there is none.
+
+    Whole numbers that the twin carries as floats become floats: given native ones, an operator could do otherwise.
+    """
     if isinstance(value, list):
-        return [_taken(part) for part in value]
+        parts = copied if isinstance(copied, list) else []
+        return [_taken(part, parts[min(i, len(parts) - 1)] if parts else None) for i, part in enumerate(value)]
     if not isinstance(value, np.ndarray) or value.dtype.kind in "OUS":
         return value
     wide = WIDER.get(value.dtype.name) or (value.dtype.name if value.dtype.kind in "iub" else "float32")
+    if isinstance(copied, torch.Tensor) and copied.is_floating_point():
+        wide = "float32"
     return torch.from_numpy(np.array(value, dtype=wide, order="C"))

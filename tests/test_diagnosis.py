@@ -17,6 +17,7 @@ from auditor.case import Case
 from auditor.cli import main
 from auditor.diagnosis import diagnose
 from auditor.host import Host
+from auditor.inner import Inside, NotRun
 from auditor.operators import Operators, always
 
 WRONG = """
@@ -211,6 +212,45 @@ def test_no_node_of_a_quantised_file_is_at_fault(name: str, shared: Path) -> Non
     assert result.exit_code == 0, result.output
     assert "first at fault" not in result.output
     assert "yes: given" not in result.output
+
+
+def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    node = helper.make_node("Bernoulli", ["x"], ["y"], name="n\x1b]0;title\x07\x1b[2J\u202e\r\n! forged")
+    model = make([node], [value("x", ["N", 4])], [value("y", ["N", 4])])
+    result = doctor(write(tmp_path / "m.onnx", model))
+    assert result.exit_code == 0, result.output
+    assert "forged" in line(result.output, "Bernoulli")
+    assert all(entry.isprintable() for entry in result.output.split("\n"))
+
+
+def test_a_masked_class_does_not_hide_what_is_wrong_elsewhere(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("LeakyRelu", ["x"], ["a"], alpha=0.9, name="leak"),
+        helper.make_node("Add", ["a", "mask"], ["y"], name="end"),
+    ]
+    mask = np.array([0, 0, 0, -1e6], np.float32)
+    path = write(tmp_path / "m.onnx", make(nodes, [value("x", ["N", 4])], [value("y", ["N", 4])], {"mask": mask}))
+    x = np.array([[3.0, -1.0, -2.0, 0.0], [3.0, 1.0, -1.0, 0.0]], np.float32)
+    np.savez(tmp_path / "samples.npz", x=x, y=np.zeros(2, np.int64))
+    host = Host.load(installed=False)
+    assert host.operators is not None
+    host.operators.table["", "LeakyRelu"] = []
+    host.operators.register("LeakyRelu", always(lambda x: torch.nn.functional.leaky_relu(x, 0.1)))
+    facts = {fact.name: fact for fact in diagnose(Case(model=str(path), data=str(tmp_path / "samples.npz")), host)}
+    assert facts["twin and file"].level == "problem"
+    assert "the same label on 2 of 2" in facts["twin and file"].value
+    assert "on input 0" in facts["node by node"].value
+    assert "node 'leak'" in facts["they part first"].value
+
+
+def test_a_file_that_only_runs_optimised_is_not_followed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> bool:
+        raise NotRun("without optimisations net.onnx crashed its process.")
+
+    monkeypatch.setattr(Inside, "_survives", crash)
+    result = doctor(path, "--bisect")
+    assert result.exit_code == 0, result.output
+    assert "not possible: without optimisations net.onnx crashed" in line(result.output, "node by node")
 
 
 def test_a_file_that_no_runtime_takes_can_not_be_run(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.gap import compare, tolerance
+from auditor.gap import compare, shares, tolerance
 
 INF, NAN = float("inf"), float("nan")
 
@@ -69,3 +69,31 @@ def test_truth_text_and_sequences() -> None:
 
 def test_narrower_floats_round_more() -> None:
     assert tolerance("float32") < tolerance("float16") < tolerance("bfloat16")
+
+
+def test_scores_are_held_against_the_scale_of_their_own_class() -> None:
+    runtime = np.array([[2.0, -1e6, 4.0, 8.0], [4.0, -1e6, 1.0, 2.0]], np.float32)
+    found = shares(runtime + np.array([[1, 0, 0, 0], [0, 100, 0, 0]], np.float32), runtime)
+    np.testing.assert_allclose(found, [[0.25, 0, 0, 0], [0, 1e-4, 0, 0]])
+
+
+def test_a_class_close_to_zero_rounds_as_the_others_do() -> None:
+    runtime = np.array([[1e-9, 5.0, 10.0]])
+    np.testing.assert_allclose(shares(runtime + np.array([[1e-6, 0, 0]]), runtime), [[2e-6, 0, 0]])
+
+
+def test_one_masked_class_of_two_hides_nothing() -> None:
+    runtime = np.array([[1.0, -1e9]])
+    assert shares(runtime + np.array([[0.1, 0]]), runtime).max() == pytest.approx(0.1)
+
+
+def test_shares_of_what_is_zero_or_not_finite() -> None:
+    runtime = np.array([[0.0, INF, NAN]])
+    np.testing.assert_array_equal(shares(runtime, runtime), [[0, 0, 0]])
+    np.testing.assert_array_equal(shares(np.ones((1, 3)), runtime), [[INF, INF, INF]])
+
+
+def test_probabilities_have_one_scale() -> None:
+    runtime = np.array([[1e-3, 0.5, 0.499]])
+    found = shares(runtime + np.array([[5e-5, 0, 0]]), runtime, common=True)
+    np.testing.assert_allclose(found, [[1e-4, 0, 0]], atol=1e-12)

@@ -85,6 +85,35 @@ def test_an_error_behind_amplified_rounding_is_still_found(tmp_path: Path, opera
     assert (found.origin.section.node.name, found.origin.made_here) == ("sign", True)
 
 
+def test_whole_numbers_are_given_to_a_node_as_the_twin_carries_them(tmp_path: Path, operators: Operators) -> None:
+    """A wrong Neg that goes wrong on floats alone, behind a Cast whose result the twin carries as floats."""
+    wrong(operators, "Neg", lambda x: -x + 1 if x.is_floating_point() else -x)
+    nodes = [
+        helper.make_node("Mul", ["x", "four"], ["a"]),
+        helper.make_node("Cast", ["a"], ["b"], to=TensorProto.INT32, name="whole"),
+        helper.make_node("Neg", ["b"], ["c"], name="sign"),
+        helper.make_node("Cast", ["c"], ["y"], to=FLOAT, name="back"),
+    ]
+    model = make(nodes, [value("x", ["N", 4])], [value("y", ["N", 4])], {"four": np.array(4, np.float32)})
+    found = course(tmp_path, model, operators)
+    assert found.origin is not None
+    assert found.origin.section.node.name == "sign"
+    assert found.origin.own is not None
+    assert found.origin.own.difference == 1
+
+
+def test_an_input_of_whole_numbers_is_carried_too(tmp_path: Path, operators: Operators) -> None:
+    wrong(operators, "Neg", lambda x: -x + 1 if x.is_floating_point() else -x)
+    nodes = [
+        helper.make_node("Neg", ["x"], ["a"], name="sign"),
+        helper.make_node("Cast", ["a"], ["y"], to=FLOAT, name="back"),
+    ]
+    model = make(nodes, [value("x", ["N", 4], TensorProto.INT32)], [value("y", ["N", 4])])
+    found = course(tmp_path, model, operators)
+    assert found.origin is not None
+    assert found.origin.section.node.name == "sign"
+
+
 def test_another_shape_is_an_error_of_the_node(tmp_path: Path, operators: Operators) -> None:
     wrong(operators, "Tanh", lambda x: x.tanh()[..., :3])
     found = course(tmp_path, chain("Sin", "Tanh"), operators)
