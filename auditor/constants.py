@@ -50,6 +50,10 @@ def read_tensor(proto: TensorProto) -> Tensor:
     array = numpy_helper.to_array(proto)
     if array.dtype.kind == "c":
         raise ModelError(f"The twin computes with real numbers, the constant {proto.name!r} is complex.")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ModelError(
+            f"The twin computes with 64-bit integers with a sign, the constant {proto.name!r} holds larger."
+        )
     wide = WIDER.get(array.dtype.name)
     if wide is None and array.dtype.kind not in "iub":
         wide = "float32"

@@ -12,10 +12,10 @@ from auditor.access import OutputKind
 from auditor.batching import Batched, Batching
 from auditor.case import Case
 from auditor.doctor import Fact, Level
-from auditor.errors import ModelError, TargetUnavailable
+from auditor.errors import ModelError, NotRun, TargetUnavailable
 from auditor.gap import compare, shares, tolerance
 from auditor.host import Host
-from auditor.inner import Inside, NotRun
+from auditor.inner import Inside
 from auditor.inventory import Inventory, take_inventory
 from auditor.operators import Operators
 from auditor.parting import Course, Parting, follow

@@ -5,6 +5,7 @@
     ├── SamplesError               2   the data: missing, malformed, mislabelled
     ├── ModelError                 2   the file under audit can't be loaded or run
     │   ├── UnsupportedOperator    -   no gradients: the audit goes on gradient-free
+    │   ├── NotRun                 -   only the file without optimisations can't be run: a diagnosis says so
     │   └── TargetUnavailable      -   the target was lost while running: its rows become `error`
     ├── PluginError                2   a plugin breaks its contract
     ├── RecordError                2   a record that can't be read, or belongs to another plan
@@ -50,6 +51,10 @@ class ModelError(AdvauditError):
 
 class UnsupportedOperator(ModelError):
     """The file runs, but the differentiable twin lacks one of its operators."""
+
+
+class NotRun(ModelError):
+    """Without optimisations the runtime crashes on the file, or takes too long or too much."""
 
 
 class TargetUnavailable(ModelError):

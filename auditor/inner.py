@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, NotRun
 from auditor.onnx_file import PrivateCopy, external_files, read_model
 from auditor.onnx_probe import Facts, Question, inspect
 from auditor.onnx_session import PROVIDERS, QUIET, TYPES, cast, reason
@@ -25,10 +25,6 @@ from auditor.readout import Readout
 from auditor.sandbox import confined
 from auditor.target import Target, TargetOptions
 from auditor.watchdog import Watch
-
-
-class NotRun(ModelError):
-    """Without optimisations the runtime crashes on the file, or takes too long or too much."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,8 @@ LIMITS: dict[str, tuple[int, int]] = {
     "uint16": (0, (1 << 16) - 1),
 }
 """Least and largest value of the types that values are quantised to."""
-
+WRAPPING = {**LIMITS, "uint32": (0, (1 << 32) - 1), "uint64": (0, (1 << 64) - 1)}
+"""Least and largest value of the types whose whole numbers, where they lie beyond, wrap around."""
 
 HALF_STEP = 0.5
 
@@ -81,6 +82,13 @@ def type_of(node: Node, *positions: int) -> str:
     """The element type of the first of these inputs that is there and known; else an empty text."""
     known = (node.types[position] for position in positions if position < len(node.types))
     return next((kind for kind in known if kind), "")
+
+
+def wrapped(x: Tensor, kind: str) -> Tensor:
+    """Whole numbers as a type of `WRAPPING` holds them, which keeps their lowest bits."""
+    low, high = WRAPPING[kind]
+    count = high - low + 1
+    return torch.remainder(x - low, float(count) if x.is_floating_point() else count) + low
 
 
 def carried(x: Tensor, like: Tensor) -> Tensor:

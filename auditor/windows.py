@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Self
 
 from auditor.operators import Node
 
@@ -24,7 +25,7 @@ class Window:
     ceil_mode: bool
 
     @classmethod
-    def of(cls, node: Node, kernel: Sequence[int]) -> Window:
+    def of(cls, node: Node, kernel: Sequence[int]) -> Self:
         """The window of a node whose kernel has these lengths. Raises UnsupportedOperator for an unknown auto_pad."""
         rank, attributes = len(kernel), node.attributes
         auto_pad = attributes.get("auto_pad", "NOTSET")

@@ -82,3 +82,30 @@ def gradient(graph: Graph, x: np.ndarray) -> np.ndarray:
     """The gradient of the sum of what the graph returns, with the input carried as floats."""
     point = torch.from_numpy(x).float().requires_grad_(True)
     return np.asarray(torch.autograd.grad(graph(point).sum(), point)[0].numpy())
+
+
+def compare_carried(op_type: str, kind: str, x: np.ndarray, *others: np.ndarray, first: bool = True) -> Graph:
+    """Asserts that a node whose input a Cast made whole returns what the runtime returns, with a gradient and without.
+
+    kind: the type of the whole numbers. others: its further inputs. first: whether x comes before them.
+    """
+    names = [f"in{i}" for i in range(len(others))]
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    nodes = [
+        helper.make_node("Cast", ["x"], ["whole"], to=to),
+        helper.make_node(op_type, ["whole", *names] if first else [*names, "whole"], ["y"]),
+    ]
+    x = x.astype(np.float32)
+    proto = onnx.shape_inference.infer_shapes(model(nodes, {"x": x, **dict(zip(names, others, strict=True))}, "x", 18))
+    (expected,) = runtime(proto, x)
+    graph = twin(proto)
+    with torch.no_grad():
+        np.testing.assert_array_equal(graph(torch.from_numpy(x)).numpy(), expected)
+    live = torch.from_numpy(x).requires_grad_(True)
+    y = graph(live)
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    (passed,) = torch.autograd.grad(y.sum(), live)
+    assert passed.count_nonzero()
+    pair = torch.from_numpy(np.stack([x, x]))
+    np.testing.assert_array_equal(torch.vmap(graph)(pair)[1].detach().numpy(), expected)
+    return graph

@@ -54,3 +54,9 @@ def test_a_sparse_bomb_is_refused_before_it_goes_off():
     sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array([0]), "i"), [1 << 20, 1 << 20])
     with pytest.raises(ModelError, match="1024 MiB"):
         read_constant(sparse)
+
+
+def test_an_integer_beyond_63_bits_is_refused():
+    assert read_tensor(numpy_helper.from_array(np.array([1 << 62], np.uint64), "c")).tolist() == [1 << 62]
+    with pytest.raises(ModelError, match="64-bit integers with a sign"):
+        read_tensor(numpy_helper.from_array(np.array([1 << 63], np.uint64), "c"))

@@ -16,8 +16,9 @@ from onnx_files import endless_loop, make, value, write
 from auditor.case import Case
 from auditor.cli import main
 from auditor.diagnosis import diagnose
+from auditor.errors import NotRun
 from auditor.host import Host
-from auditor.inner import Inside, NotRun
+from auditor.inner import Inside
 from auditor.operators import Operators, always
 
 WRONG = """

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_files import INT64, make, slow_where, value, write
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, NotRun
 from auditor.host import Host
-from auditor.inner import Inside, NotRun
+from auditor.inner import Inside
 from auditor.target import TargetOptions
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)

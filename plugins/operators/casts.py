@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from auditor.hookspecs import hookimpl
+from auditor.levels import WRAPPING, type_of, wrapped
 from auditor.operators import FLOATS, INTEGERS, Function, Node, Operators, element_dtype, straight_through
 from auditor.places import is_float
 from auditor.surrogates import FAST_SIGMOID, STRAIGHT_THROUGH
@@ -21,19 +22,10 @@ EIGHT_BITS: dict[int, torch.dtype] = {
     TensorProto.FLOAT8E5M2: torch.float8_e5m2,
     TensorProto.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
 }
-WRAPPING: dict[int, tuple[int, int]] = {
-    TensorProto.INT2: (-2, 4),
-    TensorProto.UINT2: (0, 4),
-    TensorProto.INT4: (-8, 16),
-    TensorProto.UINT4: (0, 16),
-    TensorProto.INT8: (-(1 << 7), 1 << 8),
-    TensorProto.UINT8: (0, 1 << 8),
-    TensorProto.INT16: (-(1 << 15), 1 << 16),
-    TensorProto.UINT16: (0, 1 << 16),
-}
-"""Least value and number of values of the types in which a float beyond them wraps around, as in the runtime."""
-INT32 = 1 << 31
-"""From here on such a float becomes 0: the runtime goes through int32."""
+HALVES = {"int32": 1 << 31, "int64": 1 << 63, "uint32": 1 << 63}
+"""From here on a float has no counterpart in the type that the runtime goes through; int32 for all smaller ones."""
+WIDE = ("uint32", "uint64")
+"""Integers of which a float in single precision loses the lowest bits where they have wrapped around."""
 
 
 def cast(node: Node) -> Function:
@@ -48,28 +40,42 @@ def cast(node: Node) -> Function:
     if narrow is not None:
         return lambda x: straight_through(_float(x), narrow(_float(x)))
     dtype, truths, live = element_dtype(node, kind), node.types[:1] == ("bool",), any(node.live)
+    name, source = helper.tensor_dtype_to_np_dtype(kind).name, type_of(node, 0)
+    if name == "uint64" and source.startswith("int"):
+        raise node.unsupported(f"{source} as uint64, whose highest bit the twin lacks")
 
     def run(x: Tensor | np.ndarray) -> Tensor:
         if isinstance(x, np.ndarray):
             numbers: Tensor = torch.from_numpy(x.astype(float))
             return numbers.to(dtype)
         if not x.is_floating_point():
-            return x != 0 if dtype is torch.bool else x.to(dtype)
+            if dtype is torch.bool:
+                return x != 0
+            return wrapped(x.long(), name).to(dtype) if name in WRAPPING and name != "uint64" else x.to(dtype)
         if dtype.is_floating_point or truths:
             return x
         if dtype is torch.bool:
             return straight_through(x, (x != 0).to(x.dtype)) if live and torch.is_grad_enabled() else x != 0
-        return straight_through(x, _whole(x, kind))
+        if source in WIDE and name not in (*WIDE, "int64"):
+            raise node.unsupported(f"{source} as {name} where floats carry it, which lose its lowest bits")
+        return straight_through(x, _whole(x, name, source))
 
     return run
 
 
-def _whole(x: Tensor, kind: int) -> Tensor:
-    if kind not in WRAPPING:
-        return x.trunc()
-    least, count = WRAPPING[kind]
-    inside = torch.where(x.abs() < INT32, x, torch.zeros_like(x)).trunc()
-    return torch.remainder(inside - least, count) + least
+def _whole(x: Tensor, name: str, source: str) -> Tensor:
+    """Floats, cut towards zero, as an integer type holds them. What has no counterpart becomes the least number.
+
+    That is what x86 processors make of it. The lowest bits of that number, which small types keep, are zeros.
+    """
+    if source.startswith(("int", "uint")) and name not in WRAPPING:
+        return x
+    if name == "uint64":
+        return wrapped(x.trunc(), name)
+    half = HALVES.get(name, 1 << 31)
+    least = 0.0 if name in WRAPPING else -float(half)
+    inside = torch.where(x.abs() < half, x, torch.full_like(x, least)).trunc()
+    return wrapped(inside, name) if name in WRAPPING else inside
 
 
 def _float(x: Tensor) -> Tensor:

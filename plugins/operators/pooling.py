@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import ceil, prod
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,48 @@ AVERAGES: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
+WORK = 1_000_000_000
+"""Entries that the windows over one channel may have together: a short file can ask for more than ends in a day."""
+
+
+class PoolWindow(Window):
+    """The window of a pool: the runtime leaves the dilation out of automatic padding, which may be negative."""
+
+    def padding(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Padding before and after each spatial axis; below zero where strides leave entries out at the borders."""
+        if not self.auto_pad.startswith("SAME"):
+            return super().padding(sizes)
+        totals = [
+            (ceil(size / stride) - 1) * stride + kernel - size
+            for size, stride, kernel in zip(sizes, self.strides, self.kernel, strict=True)
+        ]
+        first = tuple(int((total + (self.auto_pad == "SAME_LOWER")) / 2) for total in totals)  # cut towards zero
+        return first, tuple(total - start for total, start in zip(totals, first, strict=True))
+
+
 def _window(node: Node) -> Window:
-    window = Window.of(node, node.attributes["kernel_shape"])
+    window = PoolWindow.of(node, node.attributes["kernel_shape"])
     if len(window.kernel) not in MAXIMA:
         raise node.unsupported(f"windows over {len(window.kernel)} axes")
     return window
 
 
+def _check_work(node: Node, window: Window, x: Tensor) -> None:
+    """Raise UnsupportedOperator where the windows have more than `WORK` entries, ModelError where one is too large."""
+    check_size(window.kernel, x.element_size())
+    if prod(window.kernel) * prod(window.lengths(x.shape[2:])) > WORK:
+        raise node.unsupported(f"windows that have more than {WORK:.0e} entries for one channel")
+
+
+def _sides(window: Window, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The padding; where it is negative at the end, the windows may nevertheless see what is there."""
+    before, after = window.padding(sizes)
+    return before, tuple(max(end, 0) for end in after)
+
+
 def _beyond(window: Window, sizes: Sequence[int]) -> list[int]:
     """How far the last window of each axis reaches beyond the padding, because ceil_mode let a partial one count."""
-    before, after = window.padding(sizes)
+    before, after = _sides(window, sizes)
     lengths = zip(window.lengths(sizes), window.strides, window.extents, strict=True)
     reached = [(length - 1) * stride + extent for length, stride, extent in lengths]
     padded = [start + size + end for start, size, end in zip(before, sizes, after, strict=True)]
@@ -36,8 +68,10 @@ def _beyond(window: Window, sizes: Sequence[int]) -> list[int]:
 
 def _padded(x: Tensor, window: Window, value: float, outside: float) -> Tensor:
     """The input with its padding spelt out: `value` within what the file asks for, `outside` beyond."""
-    beyond = _beyond(window, x.shape[2:])
-    padded = F.pad(x, interleaved(*window.padding(x.shape[2:])), value=value)
+    beyond, (before, after) = _beyond(window, x.shape[2:]), _sides(window, x.shape[2:])
+    sides = zip(before, x.shape[2:], after, beyond, strict=True)
+    check_size((*x.shape[:2], *(sum(side) for side in sides)), x.element_size())
+    padded = F.pad(x, interleaved(before, after), value=value)
     return F.pad(padded, interleaved([0] * len(beyond), beyond), value=outside) if any(beyond) else padded
 
 
@@ -57,8 +91,9 @@ def max_pool(node: Node) -> Function:
     def run(x: Tensor) -> Tensor:
         if not x.is_floating_point():  # torch pools no small integers; float64 holds all but the longest exactly
             return run(x.double()).to(x.dtype)
+        _check_work(node, window, x)
         before, after = window.padding(x.shape[2:])
-        small = all(2 * pad <= k for pad, k in zip(before, window.kernel, strict=True))
+        small = all(0 <= 2 * pad <= k for pad, k in zip(before, window.kernel, strict=True))
         if before == after and small and not window.ceil_mode:
             return pool(x, window.kernel, window.strides, before, window.dilations)
         y = pool(_padded(x, window, -torch.inf, -torch.inf), window.kernel, window.strides, 0, window.dilations)
@@ -72,6 +107,7 @@ def max_pool_with_indices(node: Node, window: Window) -> Function:
     column_major = bool(node.attributes.get("storage_order", 0))
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        _check_work(node, window, x)
         values = x if x.is_floating_point() else x.double()
         sizes, before = x.shape[2:], window.padding(x.shape[2:])[0]
         padded = _padded(values, window, -torch.inf, -torch.inf)
@@ -111,10 +147,13 @@ def average_pool(node: Node) -> Function:
     window = _window(node)
     rank = len(window.kernel)
     include = bool(node.attributes.get("count_include_pad", 0))
+    if window.ceil_mode and window.auto_pad.startswith("SAME") and max(window.dilations) > 1:
+        raise node.unsupported("ceil_mode together with automatic padding and dilations")
 
     def run(x: Tensor) -> Tensor:
+        _check_work(node, window, x)
         before, after = window.padding(x.shape[2:])
-        small = all(2 * pad <= k for pad, k in zip(before, window.kernel, strict=True))
+        small = all(0 <= 2 * pad <= k for pad, k in zip(before, window.kernel, strict=True))
         if before == after and small and not window.ceil_mode and max(window.dilations) == 1:
             return AVERAGES[rank](x, window.kernel, window.strides, before, False, include)
         ones = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
@@ -136,6 +175,7 @@ def lp_pool(node: Node) -> Function:
     window, p = _window(node), node.attributes.get("p", 2)
 
     def run(x: Tensor) -> Tensor:
+        _check_work(node, window, x)
         powers = _sums(_padded(x.abs() ** p, window, 0.0, 0.0), window)
         return _cropped(powers, window.lengths(x.shape[2:])).pow(1 / p)
 

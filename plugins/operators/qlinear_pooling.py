@@ -17,6 +17,8 @@ from .quantisation import CONTRIB
 
 def average(node: Node) -> Function:
     """The runtime rounds after the zero point has been added."""
+    if node.attributes.get("ceil_mode", 0) and node.attributes.get("count_include_pad", 0):
+        raise node.unsupported("ceil_mode together with count_include_pad")
     levels, pool = Levels.of(node, 4, 0, 2), average_pool(node)
     last = bool(node.attributes.get("channels_last", 0))
 

@@ -61,9 +61,15 @@ def slices_1(node: Node) -> Function:
     return lambda x: _sliced(x, starts, ends, axes, [1] * len(starts))
 
 
+UNBOUNDED = ((1 << 31) - 1, (1 << 63) - 1)
+"""Ends that the runtime takes for the beginning where a slice goes backwards."""
+
+
 def _sliced(x: Tensor, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Tensor:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         length = x.shape[axis]
+        if step < 0 and end in UNBOUNDED:
+            end = -length - 1
         taken = range(*slice(start, end, step).indices(length))
         if taken == range(length):
             continue

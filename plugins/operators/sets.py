@@ -45,4 +45,4 @@ def unique(node: Node) -> Function:
 def register_operators(operators: Operators) -> None:
     operators.register("Compress", compress, since=9, host=[1])
     operators.register("Unique", unique, since=11)
-    operators.register("NonZero", always(lambda x: x.nonzero().t()))
+    operators.register("NonZero", always(lambda x: (x if x.ndim else x[None]).nonzero().t()))

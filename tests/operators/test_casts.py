@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from auditor.errors import UnsupportedOperator
 from auditor.operators import Node
@@ -10,7 +10,7 @@ from auditor.operators import Node
 X = np.array([-2.7, -0.4, 0.0, 0.6, 3.9], np.float32)
 
 
-def cast(operators, kind, x, **attributes):
+def cast(operators, kind, x, source="float32", **attributes):
     node = Node(
         op_type="Cast",
         domain="",
@@ -19,7 +19,7 @@ def cast(operators, kind, x, **attributes):
         inputs=("x",),
         outputs=("y",),
         attributes={"to": kind, **attributes},
-        types=("float32",),
+        types=(source,),
         live=(True,),
     )
     return operators.find(node).build(node)(x)
@@ -115,3 +115,28 @@ def test_cast_like(check):
     check("CastLike", X, np.zeros(1, np.int32), opset=19)
     check("CastLike", X, np.zeros(1, np.uint8), opset=19)
     assert check("CastLike", X, np.zeros(1, np.int8), opset=19).surrogates == ("CastLike: straight-through",)
+
+
+@pytest.mark.parametrize("to", ["int32", "int64", "uint8", "int16"])
+def test_floats_without_a_counterpart(check, to):
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(to))
+    check("Cast", np.array([np.nan, np.inf, -np.inf, 1e20, -1e20, 3.7, 0.0], np.float32), to=kind, opset=19)
+
+
+@pytest.mark.parametrize("source", ["int8", "int32", "int64"])
+@pytest.mark.parametrize("to", ["uint16", "uint32", "uint8", "int8"])
+def test_integers_beyond_a_type_wrap_around(check, source, to):
+    x = np.array([-7, -1, 0, 5, 100, 70000, 2**31 - 1]).astype(source)
+    check("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(to)), opset=19)
+
+
+def test_negative_floats_as_unsigned_integers(check):
+    for to in (TensorProto.UINT32, TensorProto.UINT64, TensorProto.UINT16):
+        check("Cast", np.array([-7.6, -0.4, 3.2], np.float32), to=to, opset=19)
+
+
+def test_what_floats_and_int64_cannot_hold_is_refused(check, operators):
+    with pytest.raises(UnsupportedOperator, match="uint64, whose highest bit"):
+        check("Cast", np.array([-7], np.int32), to=TensorProto.UINT64, opset=19)
+    with pytest.raises(UnsupportedOperator, match="lowest bits"):
+        cast(operators, TensorProto.INT32, torch.tensor([4294967296.0]), "uint32")

@@ -2,6 +2,10 @@ import numpy as np
 import pytest
 import torch
 from auditor.plugins.operators.elementwise import FUNCTIONS, STEPS
+from quantised_nodes import compare_carried
+
+from auditor.errors import UnsupportedOperator
+from auditor.operators import Node
 
 POSITIVE = {"Log", "Sqrt", "Reciprocal"}
 WITHIN_ONE = {"Acos", "Asin", "Atanh"}
@@ -86,3 +90,53 @@ def test_special_numbers(check):
     check("IsInf", special, opset=10)
     check("IsInf", special, opset=10, detect_negative=0)
     check("IsInf", special, opset=10, detect_positive=0)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul"])
+def test_small_integers_wrap_around(check, kind, op_type):
+    limits = np.iinfo(kind)
+    x = np.array([1, 2, 7, 100, limits.max, limits.min, limits.max - 1])
+    for constant in (5, 100, limits.max - 2, limits.min + 1):
+        k = np.array(constant, kind)
+        compare_carried(op_type, kind, x, k)
+        compare_carried(op_type, kind, x, k, first=False)
+        if kind != "uint16":  # which comes as int32 from within a file, never as an input of torch's own type
+            check(op_type, x.astype(kind), k, opset=14)
+
+
+@pytest.mark.parametrize("op_type", ["Neg", "Abs"])
+def test_the_least_integer_has_no_opposite(op_type):
+    compare_carried(op_type, "int8", np.array([-128, -127, 3, 127]))
+
+
+def test_wrapping_uint32_that_floats_carry_is_refused():
+    with pytest.raises(UnsupportedOperator, match="uint32 that floats carry"):
+        compare_carried("Sub", "uint32", np.array([1, 2]), np.array(5, np.uint32))
+
+
+@pytest.mark.parametrize("exponent", [np.float32(0.5), np.float32(1.5), np.int64(-1), np.int64(3), np.float32(-2)])
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_powers_of_integers_are_whole(check, exponent, kind):
+    x = np.array([1, 2, 3, 9, 16, 27])
+    check("Pow", x.astype(kind), np.array(exponent), opset=15)
+    compare_carried("Pow", kind, x, np.array(exponent))
+
+
+@pytest.mark.parametrize(("kind", "carrier"), [("uint16", torch.int32), ("uint32", torch.int64)])
+def test_integers_that_wider_ones_stand_for_wrap_around(operators, kind, carrier):
+    a, b = np.array([3, 200, np.iinfo(kind).max], kind), np.array([5, 3, np.iinfo(kind).max], kind)
+    for op_type, combine in (("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply)):
+        node = Node(
+            op_type=op_type,
+            domain="",
+            opset=14,
+            name="n",
+            inputs=("a", "b"),
+            outputs=("y",),
+            attributes={},
+            types=(kind,) * 2,
+        )
+        y = operators.find(node).build(node)(*(torch.from_numpy(part.astype(np.int64)).to(carrier) for part in (a, b)))
+        assert y.dtype is carrier
+        np.testing.assert_array_equal(y.numpy(), combine(a, b))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.errors import UnsupportedOperator
+from auditor.errors import ModelError, UnsupportedOperator
 from auditor.operators import Node
 
 RNG = np.random.default_rng(0)
@@ -119,3 +119,45 @@ def test_lp_pool(check, p, attributes):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_global_pools(check, op_type, rank):
     check(op_type, normal(2, 3, *[4] * rank), gradient=True)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "dilations"),
+    [([3, 3], [1, 1], [2, 2]), ([2, 3], [2, 1], [3, 2]), ([1, 2], [3, 3], [3, 2]), ([2, 1], [3, 3], [1, 1])],
+)
+def test_automatic_padding_is_the_runtimes(check, op_type, auto_pad, ceil_mode, kernel, strides, dilations):
+    given = {"auto_pad": auto_pad, "kernel_shape": kernel, "strides": strides, "dilations": dilations}
+    if op_type == "MaxPool" and max(dilations) == 1:  # the runtime takes no negative padding here
+        return
+    if op_type == "AveragePool" and ceil_mode and max(dilations) > 1:
+        with pytest.raises(UnsupportedOperator, match="automatic padding and dilations"):
+            check(op_type, IMAGE, opset=19, ceil_mode=ceil_mode, **given)
+        return
+    for sizes in ((8, 9), (6, 8), (9, 7)):
+        check(op_type, normal(1, 2, *sizes), opset=19 if op_type != "LpPool" else 18, ceil_mode=ceil_mode, **given)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_windows_without_end_are_refused(check, op_type, outputs):
+    if outputs == 2 and op_type != "MaxPool":
+        return
+    for kernel, message in ((6000, "1e\\+09 entries"), (40000, "broken or hostile")):
+        pads = [kernel // 2, kernel // 2, kernel // 2 - 1, kernel // 2 - 2]
+        with pytest.raises(ModelError, match=message):
+            check(op_type, normal(1, 1, 28, 28), opset=12, outputs=outputs, kernel_shape=[kernel, kernel], pads=pads)
+
+
+def test_padding_that_takes_all_memory_is_refused(operators):
+    attributes = {
+        "kernel_shape": [2, 2],
+        "strides": [30000] * 2,
+        "dilations": [29999] * 2,
+        "pads": [29999, 29999, 0, 0],
+    }
+    node = Node(op_type="MaxPool", domain="", opset=12, name="n", inputs=("x",), outputs=("y",), attributes=attributes)
+    with pytest.raises(ModelError, match="broken or hostile"):
+        operators.find(node).build(node)(torch.zeros(1, 1, 8, 8))

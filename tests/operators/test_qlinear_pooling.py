@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from quantised_nodes import compare, gradient
 
+from auditor.errors import UnsupportedOperator
+
 DRAWS = np.random.default_rng(0)
 
 
@@ -43,3 +45,11 @@ def test_the_gradient_of_a_mean_is_spread_evenly():
     zero = np.array(0, np.uint8)
     graph = compare("QLinearGlobalAveragePool", x, f32(0.03), zero, f32(0.06), zero)
     np.testing.assert_allclose(gradient(graph, x), np.full(x.shape, 0.5 / 16), rtol=1e-5)
+
+
+def test_ceil_mode_that_counts_padding_is_refused():
+    x, zero = levels("uint8", 1, 2, 5, 5), np.array(0, np.uint8)
+    given = x, f32(1), zero, f32(0.5), zero
+    compare("QLinearAveragePool", *given, kernel_shape=[2, 3], strides=[2, 3], ceil_mode=1)
+    with pytest.raises(UnsupportedOperator, match="count_include_pad"):
+        compare("QLinearAveragePool", *given, kernel_shape=[2, 3], strides=[2, 3], ceil_mode=1, count_include_pad=1)

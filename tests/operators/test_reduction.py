@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from auditor.plugins.operators.reduction import AXES_AS_INPUT, REDUCTIONS
+from quantised_nodes import compare_carried
 
+from auditor.errors import UnsupportedOperator
 from auditor.operators import Node
 
 X = (np.cos(np.arange(24, dtype=np.float32)) + 1.5).reshape(2, 3, 4)
@@ -73,3 +75,23 @@ def test_cumulative_product(operators, exclusive, reverse):
     assert torch.autograd.gradcheck(lambda x: run(x, torch.tensor(1)), torch.from_numpy(x).requires_grad_(True))
     whole = run(torch.tensor([[1, 2, 3]], dtype=torch.int32), torch.tensor(1))
     assert whole.dtype == torch.int32
+
+
+@pytest.mark.parametrize("op_type", REDUCTIONS)
+def test_a_reduction_over_no_axes_is_of_each_entry(check, op_type):
+    x = X if op_type == "ReduceLogSum" else -X
+    check(op_type, x, opset=18, noop_with_empty_axes=1, gradient=True, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+@pytest.mark.parametrize("op_type", ["ReduceMean", "ReduceL2", "ReduceL1", "ReduceSum", "ReduceSumSquare"])
+def test_reductions_of_whole_numbers_are_whole(check, kind, op_type):
+    x = np.array([[-7, -3, 0, 0], [1, 2, 6, 11], [3, -2, 5, -11]])
+    check(op_type, x.astype(kind), ints(1), opset=18)
+    compare_carried(op_type, kind, x, ints(1))
+
+
+def test_logarithms_of_whole_numbers_are_refused(check):
+    for op_type in ("ReduceLogSum", "ReduceLogSumExp"):
+        with pytest.raises(UnsupportedOperator, match="logarithms of integers"):
+            check(op_type, np.array([[1, 2]], np.int32), ints(1), opset=18)

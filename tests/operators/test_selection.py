@@ -109,3 +109,10 @@ def test_reverse_sequence(check, time_axis, batch_axis):
     lengths = np.resize([2, 1, 3, 3], X.shape[batch_axis]).astype(np.int64)
     given = {"time_axis": time_axis, "batch_axis": batch_axis, "mapped": False}
     check("ReverseSequence", X, lengths, opset=10, gradient=True, **given)
+
+
+@pytest.mark.parametrize("end", [2**63 - 1, 2**31 - 1, 2**62, -(2**63)])
+@pytest.mark.parametrize("start", [-1, 2, 2**63 - 1])
+def test_a_slice_goes_backwards_to_the_beginning(check, start, end):
+    check("Slice", X, ints(start), ints(end), ints(1), ints(-1), opset=13)
+    check("Slice", X, ints(start), ints(end), ints(2), ints(-2), opset=13)

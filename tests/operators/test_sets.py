@@ -37,3 +37,8 @@ def test_compress(check, axis, condition):
 
 def test_nonzero(check):
     check("NonZero", np.array([[1.0, 0.0], [0.0, 2.0]], np.float32), mapped=False)
+
+
+@pytest.mark.parametrize("value", [2.0, 0.0])
+def test_the_places_of_a_scalar(check, value):
+    check("NonZero", np.array(value, np.float32), opset=13, mapped=False)
