@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auditor.deadline import check
 from auditor.errors import ModelError
 from auditor.operators import Function, Operators
 from auditor.plan import FAILURES, Plan, failure
@@ -123,6 +124,7 @@ class Graph(nn.Module):
         label = ""
         try:
             for function, sources, targets, dead, label in self._steps:  # noqa: B007 - read where a step fails
+                check()
                 result = function(*[values[source] for source in sources])
                 if len(targets) == 1 and not isinstance(result, tuple):
                     values[targets[0]] = result

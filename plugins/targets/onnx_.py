@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from auditor.access import Access, OutputKind
+from auditor.deadline import limited
 from auditor.errors import ModelError, SamplesError, TargetUnavailable, UnsupportedOperator
 from auditor.hookspecs import hookimpl
 from auditor.onnx_file import PrivateCopy
@@ -25,6 +26,9 @@ from auditor.watchdog import Watch
 
 if TYPE_CHECKING:
     from auditor.twin import Twin
+
+PATIENCE = 5
+"""How many times the limit of one run of the file its twin gets to be built, which takes a dozen runs of its own."""
 
 
 @hookimpl
@@ -79,14 +83,15 @@ class OnnxTarget(Target):
 
         from auditor.build import build_twin
 
-        return build_twin(
-            onnx.load(self._copy.path),
-            output=self._readout.source,
-            kind=self.output,
-            preprocess=self.preprocess,
-            operators=operators,
-            fixed_batch=self._facts.stated is not None,
-        )
+        with limited(PATIENCE * self.options.timeout):
+            return build_twin(
+                onnx.load(self._copy.path),
+                output=self._readout.source,
+                kind=self.output,
+                preprocess=self.preprocess,
+                operators=operators,
+                fixed_batch=self._facts.stated is not None,
+            )
 
     def _try_out(self, shapes: tuple[Shape, ...]) -> Facts:
         """What the file is, for samples of one of these shapes, or of the shape it declares."""
