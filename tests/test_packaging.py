@@ -77,7 +77,7 @@ def test_the_wheel_scans_in_a_fresh_environment(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             tmp_path / "venv" / "bin" / "advaudit", "scan", str(example / "natural.onnx"),
-            "--data", str(example / "samples.npz"), "--epsilon", "0.1", "--limit", "60", "--suite", "quick",
+            "--config", str(example / "natural.toml"), "--limit", "60", "--suite", "quick",
             "--format", "html", "--format", "markdown", "--out", "out",
         ],
         cwd=tmp_path / "elsewhere",
