@@ -20,6 +20,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def printable(text: str, kept: str = "") -> str:
     """The text without what a terminal obeys: escapes, controls, marks of direction. kept: those that stay."""
     return "".join(c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from auditor.access import Access
-from auditor.errors import ModelError, TargetUnavailable, UsageError
+from auditor.errors import ModelError, TargetUnavailable, UsageError, first_line
 from auditor.execution import PRECISIONS, Execution
 from auditor.fidelity import PROBED, Agreement, agree, doubt, fidelity
 from auditor.footprint import narrowed
 from auditor.job import Job
 from auditor.journal import recorded_execution
-from auditor.mixed import AUTO, mixed, settled
+from auditor.mixed import AUTO, searched, settled
 from auditor.oracle import DTYPES, TwinOracle
 from auditor.record import Fidelity
 from auditor.samples import Samples
@@ -54,20 +54,14 @@ def measured(job: Job, target: Target, samples: Samples) -> tuple[Job, Measured]
     return job, Measured(twin, None, clean, doubt(clean))
 
 
-def searched(twin: Twin, execution: Execution) -> Twin:
-    """The twin as attacks see it: its fidelity is what counts."""
-    return mixed(twin) if execution.precision == "bfloat16" else twin
-
-
 def compiled(twin: Twin, inputs: np.ndarray, execution: Execution) -> None:
     """Raise UsageError where torch.compile, which was asked for, can't compile the twin here."""
     batch = torch.from_numpy(np.resize(inputs, (execution.width, *inputs.shape[1:])))
     try:
         TwinOracle(twin, execution).logits(batch.to(execution.device, DTYPES[execution.precision]))
     except Exception as error:  # a compiler fails in its own ways
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UsageError(
-            f"`[run] compile` was asked for, torch.compile fails on this twin ({reason}); leave it out."
+            f"`[run] compile` was asked for, torch.compile fails on this twin ({first_line(error)}); leave it out."
         ) from error
 
 

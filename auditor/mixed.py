@@ -116,6 +116,11 @@ def seconds_each(functions: Sequence[Callable[[Tensor], Tensor]], batch: Tensor)
     return [statistics.median(seconds) for seconds in taken]
 
 
+def searched(twin: Twin, execution: Execution) -> Twin:
+    """The twin as attacks see it, whose fidelity is what counts."""
+    return mixed(twin) if execution.precision == "bfloat16" else twin
+
+
 def mixed(twin: Twin) -> Twin:
     """A copy of a float32 twin that computes in bfloat16 but for its first and last product, channels last.
 

@@ -14,7 +14,7 @@ from auditor.access import Access, OutputKind
 from auditor.attack import Query, Reply
 from auditor.errors import PluginError
 from auditor.execution import Execution
-from auditor.mixed import mixed
+from auditor.mixed import searched
 from auditor.target import Target
 from auditor.twin import Twin
 
@@ -44,7 +44,7 @@ class TwinOracle:
         self.execution = execution
         self.dtype = DTYPES[execution.precision]
         twin.module.to(device=execution.device, dtype=self.dtype)
-        self.twin = mixed(twin) if execution.precision == "bfloat16" else twin
+        self.twin = searched(twin, execution)
         if execution.compile:
             module = cast(nn.Module, torch.compile(self.twin.module, dynamic=False))
             self.twin = replace(self.twin, module=module)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, first_line
 from auditor.operators import MEMORY, Function, Node, Operator, Operators
 from auditor.places import is_float, like_input, tensors, to_host
 from auditor.program import Program
@@ -244,5 +244,4 @@ class Plan:
 
 def failure(label: str, error: Exception) -> str:
     """What to say of a node whose function could not be made or run."""
-    reason = str(error).strip().splitlines()
-    return f"The twin could not run {label}: {reason[0] if reason else type(error).__name__}"
+    return f"The twin could not run {label}: {first_line(error)}"

@@ -20,7 +20,7 @@ from onnx import (
 )
 
 from auditor.constants import read_constant
-from auditor.errors import ModelError
+from auditor.errors import ModelError, first_line
 from auditor.operators import Node, Operators
 
 SMALL = 1024
@@ -111,7 +111,7 @@ def _inline(model: onnx.ModelProto, operators: Operators) -> onnx.ModelProto:
         try:
             model = inliner.inline_local_functions(model)
         except Exception as error:  # whatever the inliner's native code says
-            raise ModelError(f"The functions inside the file can't be expanded ({_first_line(error)}).") from error
+            raise ModelError(f"The functions inside the file can't be expanded ({first_line(error)}).") from error
     lacking = {(_domain(node.domain), node.op_type) for node in _all_nodes(model.graph)}
     lacking = {key for key in lacking if key not in operators and _has_body(*key)}
     if lacking:
@@ -125,10 +125,6 @@ def _has_body(domain: str, op_type: str) -> bool:
         return False
     schema = onnx.defs.get_schema(op_type, domain=domain)
     return bool(schema.has_function or schema.has_context_dependent_function)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _all_nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:

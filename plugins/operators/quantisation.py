@@ -13,15 +13,11 @@ from auditor.levels import LIMITS, Levels, along, carried, dequantized, in_block
 from auditor.operators import Function, Node, Operators, always, straight_through
 from auditor.surrogates import STRAIGHT_THROUGH
 
+from .casts import EIGHT_BITS as BY_KIND
 from .casts import eight_bits, four_bits
 
 CONTRIB = "com.microsoft"
-EIGHT_BITS = {
-    "float8_e4m3fn": torch.float8_e4m3fn,
-    "float8_e4m3fnuz": torch.float8_e4m3fnuz,
-    "float8_e5m2": torch.float8_e5m2,
-    "float8_e5m2fnuz": torch.float8_e5m2fnuz,
-}
+EIGHT_BITS = {str(helper.tensor_dtype_to_np_dtype(kind).name): dtype for kind, dtype in BY_KIND.items()}
 Layout = Callable[[Tensor, Tensor], Tensor]
 """From a scale or zero point and the tensor it belongs to, to what broadcasts against that tensor."""
 
