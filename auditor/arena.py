@@ -49,6 +49,7 @@ class Arena:
         self.epsilon = torch.full((len(index),), epsilon, dtype=place.dtype, device=place.device)
         self.margin = np.full(len(index), np.inf)
         self.best = floats(ledger.best[index])
+        self.notes: Tensor | None = None  # what the attack's survey says of each sample
 
     def problem(self, slots: Tensor, restarts: Tensor) -> Problem:
         """The problem of rows that sit at these slots, at age 0, with the draws of the start."""
@@ -72,6 +73,7 @@ class Arena:
             restarts=restarts,
             ages=ages,
             draws=Draws(place.seed, place.stage, ids, restarts, ages),
+            notes=None if self.notes is None else self.notes[slots],
         )
 
     def keep_best(self, slots: np.ndarray, margins: np.ndarray, points: Tensor) -> None:

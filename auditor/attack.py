@@ -96,8 +96,9 @@ class Query:
     """What an attack asks of the model in one step.
 
     points: `[m, *shape]`. owner: int64 `[m]`, the row each point belongs to; None when they are the rows in order. A
-    row may have any number of points, none too. gradient: whether the gradient of the objective is wanted (an attack
-    with gradient access only). cotangents: `[m, c, classes]`, ask for c gradients of these combinations of scores at
+    row may have any number of points, none too. gradient: whether the gradient of the objective is wanted, for all
+    points or (bool `[m]`) for some: the others cost a forward only, and their gradient is 0 (an attack with gradient
+    access only). cotangents: `[m, c, classes]`, ask for c gradients of these combinations of scores at
     each point instead: one forward, c backwards. probes: bool `[m]`, points that only feel their way and are not
     proposed as adversarial: they may lie outside the threat model. view: a differentiable map from the m points to
     what the model sees of them, for this query; what is asked through a view is a probe, since the answer is not the
@@ -106,7 +107,7 @@ class Query:
 
     points: Tensor
     owner: Tensor | None = None
-    gradient: bool = True
+    gradient: bool | Tensor = True
     cotangents: Tensor | None = None
     probes: Tensor | None = None
     view: Callable[[Tensor], Tensor] | None = None
@@ -162,11 +163,15 @@ class Attack(ABC):
 
     Fields are the options that a suite, audit.toml and `--attack name:field=value` may set. `steps` is how many
     replies a row gets; the point a row ends on is judged too.
+
+    minimum_norm: whether the attack looks for the smallest change by itself. Such an attack may be played without an
+    epsilon (`distance = true` in a stage): then `problem.epsilon` is infinite and only the bounds limit its points.
     """
 
     name: ClassVar[str]
     access: ClassVar[Access]
     norms: ClassVar[frozenset[Norm]]
+    minimum_norm: ClassVar[bool] = False
 
     steps: int = 1
 
@@ -177,6 +182,21 @@ class Attack(ABC):
     @abstractmethod
     def step(self, problem: Problem, rows: Any, reply: Reply) -> Rows:
         """The rows after a reply; `problem.ages` counts the replies before this one."""
+
+    def survey(self, problem: Problem) -> Query | None:
+        """What to ask about each sample once, before its rows begin: for what all its restarts share.
+
+        problem: one row a sample, of restart 0. None, the default, asks nothing. Its points are not proposed.
+        """
+        return None
+
+    def learn(self, problem: Problem, reply: Reply) -> Tensor:
+        """What to keep of the survey, `[batch, …]`: each row finds its sample's part in `problem.notes`."""
+        raise PluginError(f"{self.name} has a survey, but does not define `learn`.")
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        """Forwards and backwards (gradient access) or queries and 0 that one row costs which runs to its end."""
+        return self.steps + 1, self.steps if self.access is Access.GRADIENT else 0
 
     def query(self, problem: Problem, rows: Any) -> Query:
         """What to ask; by default the scores at `rows.x`, and the objective's gradient if the access covers it."""

@@ -44,9 +44,9 @@ class Claims:
         """Samples that need no more rows, bool `[k]`."""
         return self.solved | self.lost
 
-    def charge(self, slots: np.ndarray, spend: tuple[int, int, int]) -> None:
-        """Enter what one point of each of these slots has cost; slots may repeat."""
-        np.add.at(self.spent, slots, np.asarray(spend, np.int64))
+    def charge(self, slots: np.ndarray, spend: np.ndarray) -> None:
+        """Enter what a point of each of these slots has cost, `[m, 3]`; slots may repeat."""
+        np.add.at(self.spent, slots, spend)
 
     def clear(self, margins: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Which margins are no claim, bool: at or above what their sample demands. No number is a claim."""

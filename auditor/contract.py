@@ -34,7 +34,28 @@ def query(attack: Attack, problem: Problem, rows: Rows) -> tuple[Query, np.ndarr
     before = _versions(problem)
     asked = attack.query(problem, rows)
     _check_untouched(attack, "query", problem, before)
-    return asked, _owners(attack, asked, problem)
+    return asked, _owners(attack, "query", asked, problem)
+
+
+def survey(attack: Attack, problem: Problem) -> tuple[Query | None, np.ndarray]:
+    """What the attack asks once a sample, and the sample of each point. Raises PluginError as `start` does."""
+    before = _versions(problem)
+    asked = attack.survey(problem)
+    _check_untouched(attack, "survey", problem, before)
+    return asked, np.zeros(0, np.int64) if asked is None else _owners(attack, "survey", asked, problem)
+
+
+def learn(attack: Attack, problem: Problem, reply: Reply) -> Tensor:
+    """What the attack keeps of its survey. Raises PluginError as `start` does."""
+    before = _versions(problem)
+    notes = attack.learn(problem, reply)
+    _check_untouched(attack, "learn", problem, before)
+    if not isinstance(notes, Tensor) or notes.ndim == 0 or len(notes) != len(problem):
+        raise PluginError(
+            f"{attack.name}.learn should return a tensor with the batch of {len(problem)} first, "
+            f"it returned one {_described(notes)}."
+        )
+    return notes.detach()
 
 
 def step(attack: Attack, problem: Problem, rows: Rows, reply: Reply) -> Rows:
@@ -73,9 +94,9 @@ def _received(attack: Attack, method: str, rows: Rows, problem: Problem) -> Rows
     return dataclasses.replace(rows, **attached) if attached else rows
 
 
-def _owners(attack: Attack, query: Query, problem: Problem) -> np.ndarray:
+def _owners(attack: Attack, method: str, query: Query, problem: Problem) -> np.ndarray:
     """The row of each point of a query whose tensors fit the rows, where each row asks about at least one point."""
-    where, shape, dtype = f"{attack.name}.query", tuple(problem.inputs.shape[1:]), problem.inputs.dtype
+    where, shape, dtype = f"{attack.name}.{method}", tuple(problem.inputs.shape[1:]), problem.inputs.dtype
     if not isinstance(query, Query):
         raise PluginError(f"{where} should return a Query, it returned {type(query).__name__}.")
     points, m = query.points, len(query.points)
@@ -93,6 +114,10 @@ def _owners(attack: Attack, query: Query, problem: Problem) -> np.ndarray:
         raise PluginError(f"{where} should ask about at least one point for each of {len(problem)} rows; give `owner`.")
     if query.probes is not None and (query.probes.shape != (m,) or query.probes.dtype is not torch.bool):
         raise PluginError(f"{where} should give probes as bool [{m}], it is {_described(query.probes)}.")
+    if isinstance(query.gradient, Tensor) and (query.gradient.shape != (m,) or query.gradient.dtype is not torch.bool):
+        raise PluginError(
+            f"{where} should give gradient as a bool or as bool [{m}], it is {_described(query.gradient)}."
+        )
     vectors = query.cotangents
     if vectors is not None and (vectors.ndim != 3 or len(vectors) != m or vectors.shape[2] != problem.classes):
         raise PluginError(

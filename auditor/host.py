@@ -32,8 +32,18 @@ if TYPE_CHECKING:
 
 GROUP = "advaudit"
 REPORTERS = ("auditor.reports.html", "auditor.reports.markdown")
+
+
+def _modules(package: str) -> list[str]:
+    """Every module of a package, by its files."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    stems = {path.stem for folder in folders for path in Path(folder).glob("*.py")} - {"__init__"}
+    return [f"{package}.{stem}" for stem in sorted(stems)]
+
+
 BUNDLED = (
-    *(f"auditor.plugins.attacks.{name}" for name in ("noise", "fgsm", "pgd", "apgd", "square")),
+    *_modules("auditor.plugins.attacks"),
     *(f"auditor.plugins.targets.{name}" for name in ("onnx_", "torch_")),
     *(f"auditor.plugins.samples.{name}" for name in ("npz", "images", "csv_")),
     *(
@@ -199,13 +209,6 @@ def _enter(table: dict[str, Any], name: str | None, thing: Any, kind: str) -> No
     if name in table:
         raise PluginError(f"The {kind} {name!r} is registered twice; rename one.")
     table[name] = thing
-
-
-def _modules(package: str) -> list[str]:
-    spec = importlib.util.find_spec(package)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    stems = {path.stem for folder in folders for path in Path(folder).glob("*.py")} - {"__init__"}
-    return [f"{package}.{stem}" for stem in sorted(stems)]
 
 
 def import_file(path: Path) -> ModuleType:

@@ -18,8 +18,8 @@ from auditor.mixed import searched
 from auditor.target import Target
 from auditor.twin import Twin
 
-Objective = Callable[[Tensor, int], Tensor]
-"""Scores `[k, classes]` of k points of a query, from this one on, to the number that each climbs, `[k]`."""
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Scores `[k, classes]` of k points of a query, and their places in it, to the number that each climbs, `[k]`."""
 
 Columns = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 """Scores, loss, gradient and gradients of a piece."""
@@ -28,9 +28,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 class Oracle(Protocol):
-    """Answers queries. spend: forwards, backwards and target queries that one point of the last query cost."""
+    """Answers queries. spend: forwards, backwards and target queries that each point of the last one cost, `[m, 3]`."""
 
-    spend: tuple[int, int, int]
+    spend: np.ndarray
 
     def ask(self, query: Query, objective: Objective) -> Reply:
         """The reply to a query, no more than the access covers."""
@@ -48,7 +48,7 @@ class TwinOracle:
         if execution.compile:
             module = cast(nn.Module, torch.compile(self.twin.module, dynamic=False))
             self.twin = replace(self.twin, module=module)
-        self.spend = (1, 1, 0)
+        self.spend = np.zeros((0, 3), np.int64)
 
     def logits(self, points: Tensor) -> Tensor:
         """Logits `[m, classes]` in the search's dtype, differentiable in points."""
@@ -60,17 +60,19 @@ class TwinOracle:
         A view is taken of all points at once, so that it may hold something for each of them.
         """
         width, m = self.execution.width, len(query.points)
-        wants = query.gradient or query.cotangents is not None
-        self.spend = (1, int(query.gradient) if query.cotangents is None else query.cotangents.shape[1], 0)
+        wanted = wanted_of(query)
+        wants = bool(wanted.any())
+        backwards = wanted if query.cotangents is None else wanted * query.cotangents.shape[1]
+        self.spend = np.stack([np.ones(m, np.int64), backwards.astype(np.int64), np.zeros(m, np.int64)], axis=1)
         points = seen = query.points.detach()
         if query.view is not None:
             points = points.clone().requires_grad_(wants)
             with torch.set_grad_enabled(wants):
                 seen = _viewed(query.view, points)
-        pieces = [
-            self._piece(query, seen.detach(), objective, start, min(start + width, m)) for start in range(0, m, width)
-        ]
-        scores, loss, gradient, gradients = (_joined(column) for column in zip(*pieces, strict=True))
+        groups = [np.flatnonzero(wanted == one) for one in (True, False)]
+        pieces = [part[start : start + width] for part in groups for start in range(0, len(part), width)]
+        answers = [self._piece(query, seen.detach(), objective, piece, bool(wanted[piece[0]])) for piece in pieces]
+        scores, loss, gradient, gradients = (_joined(column, pieces, m) for column in zip(*answers, strict=True))
         if query.view is not None:
             gradient = None if gradient is None else _gradient(seen, points, gradient)
             gradients = None if gradients is None else _pulled(seen, points, gradients)
@@ -84,21 +86,21 @@ class TwinOracle:
             gradients=gradients,
         )
 
-    def _piece(self, query: Query, seen: Tensor, objective: Objective, start: int, stop: int) -> Columns:
-        m = stop - start
-        part = seen[start:stop]
+    def _piece(self, query: Query, seen: Tensor, objective: Objective, piece: np.ndarray, wants: bool) -> Columns:
+        m = len(piece)
+        index = torch.from_numpy(piece).to(seen.device)
+        part = seen if m == len(seen) else seen[index]
         padding = self.execution.padded(m) - m
         if padding:
             part = torch.cat([part, part[-1:].expand(padding, *part.shape[1:])])
-        wants = query.gradient or query.cotangents is not None
         part.requires_grad_(wants)
         with torch.set_grad_enabled(wants):
             scores = self.logits(part)[:m]
-            loss = _loss(objective, scores, start)
+            loss = _loss(objective, scores, index)
         gradient = gradients = None
-        if query.cotangents is not None:
-            gradients = _vjps(scores, part, query.cotangents[start:stop])[:, :m].transpose(0, 1)
-        elif query.gradient:
+        if wants and query.cotangents is not None:
+            gradients = _vjps(scores, part, query.cotangents[index])[:, :m].transpose(0, 1)
+        elif wants:
             gradient = _gradient(loss.sum(), part)[:m]
         return scores.detach(), loss.detach(), gradient, gradients
 
@@ -111,11 +113,12 @@ class TargetOracle:
         self.execution = execution
         self.access = access
         self.dtype = DTYPES[execution.precision]
-        self.spend = (0, 0, 1)
+        self.spend = np.zeros((0, 3), np.int64)
 
     def ask(self, query: Query, objective: Objective) -> Reply:
         """Scores as logits or log-probabilities; none at decision access. Raises TargetUnavailable."""
         points = query.points if query.view is None else _viewed(query.view, query.points)
+        self.spend = np.tile(np.array([0, 0, 1]), (len(points), 1))
         array = points.detach().to("cpu", torch.float32).numpy()
         scores = torch.from_numpy(np.ascontiguousarray(self.target.scores(array, batch=self.execution.width))).to(
             self.execution.device, self.dtype
@@ -125,10 +128,16 @@ class TargetOracle:
             return Reply(points=query.points, owner=_owner(query), labels=labels)
         if self.target.output is OutputKind.PROBABILITIES:
             scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        width = self.execution.width
-        pieces = [_loss(objective, scores[start : start + width], start) for start in range(0, len(scores), width)]
-        loss = torch.cat(pieces)
+        index = torch.arange(len(scores), device=scores.device)
+        loss = torch.cat([_loss(objective, scores[part], part) for part in torch.split(index, self.execution.width)])
         return Reply(points=query.points, owner=_owner(query), labels=labels, scores=scores, loss=loss)
+
+
+def wanted_of(query: Query) -> np.ndarray:
+    """At which points of a query gradients are wanted, bool `[m]`."""
+    if isinstance(query.gradient, Tensor):
+        return query.gradient.cpu().numpy()
+    return np.full(len(query.points), query.gradient or query.cotangents is not None)
 
 
 def _owner(query: Query) -> Tensor:
@@ -163,14 +172,23 @@ def _pulled(seen: Tensor, points: Tensor, gradients: Tensor) -> Tensor:
     return torch.stack([_gradient(seen, points, g, retain_graph=True) for g in gradients.unbind(1)], dim=1)
 
 
-def _loss(objective: Objective, scores: Tensor, start: int) -> Tensor:
-    loss = objective(scores, start)
+def _loss(objective: Objective, scores: Tensor, index: Tensor) -> Tensor:
+    loss = objective(scores, index)
     if loss.shape != scores.shape[:1]:
         shape = list(loss.shape)
         raise PluginError(f"An objective should be one number a point, [{len(scores)}], it has the shape {shape}.")
     return loss
 
 
-def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
-    given = [part for part in parts if part is not None]
-    return torch.cat(given) if len(given) > 1 else given[0] if given else None
+def _joined(parts: tuple[Tensor | None, ...], pieces: list[np.ndarray], m: int) -> Tensor | None:
+    """A column of the reply from its pieces, in the order of the points; 0 for those that were not asked for it."""
+    given = [(part, piece) for part, piece in zip(parts, pieces, strict=True) if part is not None]
+    if not given:
+        return None
+    if len(given) == 1 and len(given[0][1]) == m:
+        return given[0][0]
+    first = given[0][0]
+    whole = first.new_zeros(m, *first.shape[1:])
+    for part, piece in given:
+        whole[torch.from_numpy(piece).to(first.device)] = part
+    return whole

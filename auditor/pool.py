@@ -18,11 +18,11 @@ from auditor.attack import Attack, Query, Reply, Rows, Taken, join, take
 from auditor.claims import Claims
 from auditor.errors import AdvauditError, TargetUnavailable
 from auditor.ledger import UnitResult
-from auditor.oracle import Oracle
+from auditor.oracle import Objective, Oracle
 from auditor.problem import Problem
 from auditor.verify import Reason, Verifier
 
-QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start
+QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start and the survey
 IDLE = 16
 """One row in so many may idle before the others are gathered anew."""
 Tick = Callable[[float, int], None]
@@ -98,7 +98,8 @@ class Pool:
         return self.claims.result(time.perf_counter() - began, error)
 
     def play(self) -> Iterator[None]:
-        """The loop: query, judge, step, let go."""
+        """The loop: survey, then query, judge, step, let go."""
+        self.survey()
         while self.refill() and self.rows is not None:
             query, owners = contract.query(self.attack, self.problem(QUERY), self.rows)
             try:
@@ -116,6 +117,26 @@ class Pool:
                 self.claims.rejected[Reason.SHAPE] += len(self.places)
                 self.leave(np.zeros(len(self.places), bool))
             yield
+
+    def survey(self) -> None:
+        """Ask what all rows of a sample share, once a sample. Lost samples stay as they are, and are not attacked."""
+        device = self.slots.device
+        notes: list[Tensor] = []
+        for slots in torch.split(torch.arange(len(self.arena.index), device=device), self.width):
+            problem = self.arena.problem(slots, torch.zeros_like(slots))
+            query, owners = contract.survey(self.attack, problem)
+            if query is None:
+                return
+            rows = Rows(x=problem.inputs)
+
+            try:
+                reply = self.oracle.ask(query, self.objective(query, problem, rows))
+            except TargetUnavailable:
+                self.claims.lost[:] = True
+                return
+            self.claims.charge(slots.cpu().numpy()[owners], self.oracle.spend)
+            notes.append(contract.learn(self.attack, problem, reply))
+        self.arena.notes = torch.cat(notes)
 
     def progress(self) -> float:
         """How much of the unit is done, in samples: solved ones count whole, others by the steps of their rows."""
@@ -158,15 +179,9 @@ class Pool:
         """The reply, and which rows are dead: their claim broke the threat model."""
         problem, owner = self.problem(OBJECTIVE), query.owner
         query = _deployed(query, problem)
-
-        def objective(scores: Tensor, start: int) -> Tensor:
-            if owner is None:
-                return self.attack.objective(scores, problem, rows)
-            part = owner[start : start + len(scores)]
-            return self.attack.objective(scores, problem.take(part), Taken(rows, part))
-
-        reply = self.oracle.ask(query, objective)
-        self.claims.charge(self.places[owners[~self.idle[owners]]], self.oracle.spend)
+        reply = self.oracle.ask(query, self.objective(query, problem, rows))
+        busy = ~self.idle[owners]
+        self.claims.charge(self.places[owners[busy]], self.oracle.spend[busy])
         if query.view is not None:
             return reply, np.zeros(len(self.places), bool)
         if query.probes is not None or owner is not None:
@@ -180,6 +195,18 @@ class Pool:
         broke = self.claims.examine(proposed, self.places[owners], ~self.idle[owners], problem)
         dead[owners[broke]] = True
         return reply, dead
+
+    def objective(self, query: Query, problem: Problem, rows: Rows) -> Objective:
+        """The attack's objective, for any of the query's points."""
+        owner = query.owner
+
+        def objective(scores: Tensor, index: Tensor) -> Tensor:
+            if owner is None and len(index) == len(problem):
+                return self.attack.objective(scores, problem, rows)
+            part = index if owner is None else owner[index]
+            return self.attack.objective(scores, problem.take(part), Taken(rows, part))
+
+        return objective
 
     def retire(self, dead: np.ndarray) -> None:
         """Put rows that are done aside, and let go of them once they are worth the move.

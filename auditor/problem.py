@@ -20,6 +20,9 @@ SHRINKINGS = 4
 SHORTENED = tuple(1 - step / 64 for step in range(16, -1, -1))
 """Shares of the way to a point, at which it is tried whether the nearest step of the grid lies in the ball."""
 
+ORDER = {Norm.LINF: float("inf"), Norm.L2: 2.0, Norm.L1: 1.0, Norm.L0: 0.0}
+"""Each norm's p."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -29,7 +32,8 @@ class Problem:
     `[batch]`. targets: the label the goal asks for, -1 where any other will do. epsilon: `[batch]`. lower, upper: the
     box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. found,
     slots: the host's table of best points and each row's place in it; read it through `best`. ids, restarts, ages:
-    int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness.
+    int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness. notes: what the attack's survey
+    found out about each row's sample, None where it has none.
     projected: the last projection, which need not be checked again.
     """
 
@@ -49,6 +53,7 @@ class Problem:
     restarts: Tensor
     ages: Tensor
     draws: Draws
+    notes: Tensor | None = None
     projected: list[tuple[Tensor, int]] = field(default_factory=list, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -63,8 +68,9 @@ class Problem:
         """The problem of some rows (int64 indices), in their order; they may repeat."""
         parts = {name: getattr(self, name)[rows] for name in PER_ROW}
         weights = None if self.weights is None else self.weights[rows]
+        notes = None if self.notes is None else self.notes[rows]
         draws = replace(self.draws, ids=parts["ids"], restarts=parts["restarts"], ages=parts["ages"], _calls=count())
-        return replace(self, **parts, weights=weights, draws=draws, projected=[])
+        return replace(self, **parts, weights=weights, notes=notes, draws=draws, projected=[])
 
     def wide(self, values: Tensor) -> Tensor:
         """`[batch]` as `[batch, 1, …, 1]`, so that it broadcasts over inputs."""
@@ -98,6 +104,13 @@ class Problem:
             weighted = torch.where(self.upper > self.lower, weighted, 0)  # a frozen feature takes no share of the step
             direction = weighted / self.wide(_size(weighted).clamp_min(torch.finfo(gradient.dtype).tiny))
         return direction if self.weights is None else direction * self.weights
+
+    def size(self, points: Tensor) -> Tensor:
+        """How far points `[batch, *shape]` are from the inputs in the threat's norm, `[batch]`; l0 counts features."""
+        change = points - self.inputs
+        change = (change if self.weights is None else change / self.weights).flatten(1)
+        length: Tensor = change.norm(p=ORDER[self.norm], dim=1)
+        return length
 
     def project(self, points: Tensor) -> Tensor:
         """The points, moved into the threat model; never outside it by rounding, which is always inward.
@@ -141,11 +154,7 @@ class Problem:
             inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
         if self.norm is Norm.LINF:
             return inside  # the box is the ball
-        change = points - self.inputs
-        change = (change if self.weights is None else change / self.weights).flatten(1)
-        order = {Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}[self.norm]
-        size: Tensor = change.norm(p=order, dim=1)
-        return inside & (size <= self.epsilon * (1 + 1e-6))
+        return inside & (self.size(points) <= self.epsilon * (1 + 1e-6))
 
     def radius(self) -> Tensor:
         """epsilon less what rounding a point to float32 can add to an l2 distance, `[batch]`."""
@@ -190,10 +199,9 @@ class Problem:
         if self.norm is not Norm.LINF:  # the box of linf ends on the grid
             weights = 1 if self.weights is None else self.weights.double()
             epsilon = self.epsilon if self.weights is None else self.epsilon * (1 - 1e-6)  # weights are rounded here
-            order = {Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}[self.norm]
 
             def inside(steps: Tensor) -> Tensor:
-                size = (steps * spacing / weights).flatten(1).norm(p=order, dim=1)
+                size = (steps * spacing / weights).flatten(1).norm(p=ORDER[self.norm], dim=1)
                 return self.wide(size <= epsilon)
 
             rounded = (change + 1e-6 * change.sign()).trunc()
