@@ -78,13 +78,20 @@ class Arena:
 
     def keep_best(self, slots: np.ndarray, margins: np.ndarray, points: Tensor) -> None:
         """Enter points of smaller margin than any before, of several for one slot the smallest."""
-        rows = np.flatnonzero(margins < self.margin[slots])
-        if len(rows) and np.bincount(slots[rows]).max() > 1:
-            order = rows[np.lexsort((rows, margins[rows]))]
-            rows = order[np.unique(slots[order], return_index=True)[1]]
-        if len(rows):
-            chosen = slots[rows]
-            self.margin[chosen] = margins[rows]
-            device = self.best.device
-            better = points if len(rows) == len(points) else points[torch.from_numpy(rows).to(device)]
-            self.best.index_copy_(0, torch.from_numpy(chosen).to(device), better)
+        enter(slots, margins, points, self.margin, self.best)
+
+
+def enter(slots: np.ndarray, values: np.ndarray, points: Tensor, least: np.ndarray, table: Tensor) -> None:
+    """Put each point whose value is below the least of its slot into the table, of several the one of least value.
+
+    slots, values: `[m]` of points `[m, *shape]`. least, table: `[k]` and `[k, *shape]`, changed in place.
+    """
+    rows = np.flatnonzero(values < least[slots])
+    if len(rows) and np.bincount(slots[rows]).max() > 1:
+        order = rows[np.lexsort((rows, values[rows]))]
+        rows = order[np.unique(slots[order], return_index=True)[1]]
+    if len(rows):
+        chosen = slots[rows]
+        least[chosen] = values[rows]
+        better = points if len(rows) == len(points) else points[torch.from_numpy(rows).to(table.device)]
+        table.index_copy_(0, torch.from_numpy(chosen).to(table.device), better)

@@ -198,6 +198,10 @@ class Attack(ABC):
         """Forwards and backwards (gradient access) or queries and 0 that one row costs which runs to its end."""
         return self.steps + 1, self.steps if self.access is Access.GRADIENT else 0
 
+    def survey_cost(self, classes: int) -> tuple[int, int]:
+        """The same of the survey, once a sample and round."""
+        return 0, 0
+
     def query(self, problem: Problem, rows: Any) -> Query:
         """What to ask; by default the scores at `rows.x`, and the objective's gradient if the access covers it."""
         return Query(points=rows.x, gradient=self.access is Access.GRADIENT)

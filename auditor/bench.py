@@ -127,9 +127,10 @@ class Bench:
         """The same bench at another epsilon."""
         return replace(self, threat=replace(self.threat, epsilon=epsilon))
 
-    def play(self, attack: AnyAttack, *, restarts: int = 1) -> Trial:
-        """One attack on every correctly classified sample."""
-        ledger, rows = self.play_suite([Stage(attack=attack, restarts=restarts, title=attack.name)])
+    def play(self, attack: AnyAttack, *, restarts: int = 1, distance: bool = False) -> Trial:
+        """One attack on every correctly classified sample; with `distance` on its own, for `ledger.nearest`."""
+        stage = Stage(attack=attack, restarts=restarts, distance=distance, title=attack.name)
+        ledger, rows = self.play_suite([stage])
         return Trial(ledger, rows[0])
 
     def play_suite(self, suite: list[Stage]) -> tuple[Ledger, list[AttackRow]]:

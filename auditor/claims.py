@@ -95,16 +95,21 @@ class Claims:
     def judge(self, slot: int, point: Tensor) -> Ruling | None:
         """The verifier's ruling on a point, entered if it is a break; None where the target was lost."""
         candidate = point.detach().to("cpu", torch.float32).numpy()
+        ruling = self._judged(self.verifier, slot, candidate)
+        if ruling is not None and ruling.broken:
+            self.solved[slot] = True
+            self.found[slot] = (candidate, ruling)
+        return ruling
+
+    def _judged(self, verifier: Verifier, slot: int, candidate: np.ndarray) -> Ruling | None:
+        """A ruling, its queries booked; None where the target was lost, and with it the sample."""
         try:
-            ruling = self.verifier.judge(int(self.arena.index[slot]), candidate)
+            ruling = verifier.judge(int(self.arena.index[slot]), candidate)
         except TargetUnavailable:
             self.lost[slot] = True
             return None
         if ruling.label is not None:
-            self.spent[slot, 2] += self.verifier.votes
-        if ruling.broken:
-            self.solved[slot] = True
-            self.found[slot] = (candidate, ruling)
+            self.spent[slot, 2] += verifier.votes
         return ruling
 
     def hand_in_best(self, doubt: float) -> None:
@@ -114,7 +119,7 @@ class Claims:
             if margin[slot] >= -self.demand[slot]:
                 self.judge(int(slot), self.arena.best[slot])
 
-    def result(self, seconds: float, error: str | None) -> UnitResult:
+    def result(self, seconds: float, error: str | None, width: int) -> UnitResult:
         """What this unit did, as data."""
         order = sorted(self.found)
         shape = self.arena.inputs.shape[1:]
@@ -134,6 +139,7 @@ class Claims:
             rejected=dict(sorted(self.rejected.items())),
             error=error,
             seconds=seconds,
+            width=width,
         )
 
 

@@ -7,6 +7,7 @@
     │   ├── UnsupportedOperator    -   no gradients: the audit goes on gradient-free
     │   ├── NotRun                 -   only the file without optimisations can't be run: a diagnosis says so
     │   └── TargetUnavailable      -   the target was lost while running: its rows become `error`
+    ├── OutOfMemory                -   the search goes on with half as many rows side by side
     ├── PluginError                2   a plugin breaks its contract
     ├── RecordError                2   a record that can't be read, or belongs to another plan
     ├── SelfContradiction          2   certified and broken at once: a bug in the tool, never a result
@@ -64,6 +65,16 @@ class NotRun(ModelError):
 
 class TargetUnavailable(ModelError):
     """The target stopped answering."""
+
+
+class OutOfMemory(AdvauditError):
+    """So many rows side by side do not fit into memory; fewer may."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, whoever raised it: Python, torch on any device, or the runtime."""
+    told = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate memory")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in told)
 
 
 class PluginError(AdvauditError):

@@ -21,7 +21,11 @@ BLOCKS = "journal.blocks"
 OWN = "[0-9][0-9][0-9]-[0-9][0-9][0-9][0-9][0-9].npz"
 """Names of our blocks: nothing else is ever taken away."""
 Key = tuple[int, int]
-ARRAYS = ("index", "broken", "lost", "full", "margin", "best", "spent", "adversarial", "label", "distance")
+ARRAYS = (
+    *("index", "broken", "lost", "full", "margin", "best", "spent", "adversarial", "label", "distance"),
+    *("nearest", "nearest_label", "nearest_point"),
+)
+TOLD = ("rejected", "error", "seconds", "width")
 
 
 class Journal:
@@ -73,7 +77,7 @@ class Journal:
             raise ValueError(f"{path} is not the block that was written")
         arrays = read_arrays(path)
         columns = {name: arrays[name] for name in ARRAYS}
-        return UnitResult(**columns, rejected=entry["rejected"], error=entry["error"], seconds=entry["seconds"])
+        return UnitResult(**columns | {name: entry[name] for name in TOLD})
 
     def write(self, key: Key, result: UnitResult) -> None:
         """Put a finished unit on disk: first its block, then the line that names it, each synced."""
@@ -89,10 +93,7 @@ class Journal:
             "chunk": key[1],
             "block": block,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "rejected": result.rejected,
-            "error": result.error,
-            "seconds": result.seconds,
-        }
+        } | {name: getattr(result, name) for name in TOLD}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()

@@ -16,7 +16,9 @@ class UnitResult:
     index: int64 `[k]`, positions of the samples. broken, lost, full (some row got to its end without breaking the
     rules), spent (`[k, 3]`: forwards, backwards, queries) and margin (the smallest found) are per sample; best `[k,
     *shape]` is the point of that margin. adversarial, label and distance are per broken sample, in the order of
-    `index`. rejected: reason to count. error: why the attack stopped.
+    `index`. nearest, nearest_label, nearest_point: distance, label and point `[k, *shape]` of each sample's nearest
+    adversarial example, of a distance stage; infinite where none was found, empty in other stages. rejected: reason to
+    count. error: why the attack stopped. width: rows that were computed side by side.
     """
 
     index: np.ndarray
@@ -29,9 +31,13 @@ class UnitResult:
     adversarial: np.ndarray
     label: np.ndarray
     distance: np.ndarray
+    nearest: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    nearest_label: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    nearest_point: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     rejected: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
+    width: int = 0
 
 
 @dataclass
@@ -41,7 +47,9 @@ class Ledger:
     ids: of the samples, which break ties. correct: classified correctly when clean, so worth attacking. spared:
     certified and not drawn to be attacked all the same. broken: an adversarial example was verified. full: some attack
     ran its full budget. met: some attack was tried on it. lost: the target was lost while it was being judged. stage:
-    number of the stage that broke it, -1 for none. margin, best: the smallest margin found and its point.
+    number of the stage that broke it, -1 for none. margin, best: the smallest margin found and its point. nearest,
+    nearest_label, nearest_point: what distance stages found, infinite, -1 and absent where they found nothing. ranged:
+    a distance stage ran its full budget on it.
     """
 
     ids: np.ndarray
@@ -58,6 +66,10 @@ class Ledger:
     best: np.ndarray
     spent: np.ndarray
     adversarial: dict[int, np.ndarray]
+    nearest: np.ndarray
+    nearest_label: np.ndarray
+    nearest_point: dict[int, np.ndarray]
+    ranged: np.ndarray
 
     @classmethod
     def of(cls, samples: Samples, correct: np.ndarray, spared: np.ndarray | None = None) -> Ledger:
@@ -78,6 +90,10 @@ class Ledger:
             best=samples.inputs.copy(),
             spent=np.zeros((n, 3), np.int64),
             adversarial={},
+            nearest=np.full(n, np.inf),
+            nearest_label=np.full(n, -1, np.int64),
+            nearest_point={},
+            ranged=np.zeros(n, bool),
         )
 
     @property
@@ -116,3 +132,14 @@ class Ledger:
         self.label[hit] = result.label
         self.distance[hit] = result.distance
         self.adversarial.update({int(i): x for i, x in zip(hit, result.adversarial, strict=True)})
+        if len(result.nearest):
+            self._enter_nearest(result)
+
+    def _enter_nearest(self, result: UnitResult) -> None:
+        if result.error is None:
+            self.ranged[result.index] |= result.full & ~result.lost
+        for row in np.flatnonzero(result.nearest < self.nearest[result.index]):
+            sample = int(result.index[row])
+            self.nearest[sample] = result.nearest[row]
+            self.nearest_label[sample] = result.nearest_label[row]
+            self.nearest_point[sample] = result.nearest_point[row]

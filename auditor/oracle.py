@@ -32,29 +32,36 @@ class Oracle(Protocol):
 
     spend: np.ndarray
 
-    def ask(self, query: Query, objective: Objective) -> Reply:
-        """The reply to a query, no more than the access covers."""
+    def ask(self, query: Query, objective: Objective, near: np.ndarray | None = None) -> Reply:
+        """The reply to a query, no more than the access covers. near: points that full precision is wanted at, bool
+        `[m]`."""
         ...
 
 
 class TwinOracle:
-    """The twin, at constant padded widths, in the precision of the execution."""
+    """The twin, at constant padded widths, in the precision of the execution.
+
+    Where that rounds, points near the boundary are computed by the twin as it is, which is `full`.
+    """
 
     def __init__(self, twin: Twin, execution: Execution):
         self.execution = execution
         self.dtype = DTYPES[execution.precision]
         twin.module.to(device=execution.device, dtype=self.dtype)
+        self.full = twin
         self.twin = searched(twin, execution)
         if execution.compile:
             module = cast(nn.Module, torch.compile(self.twin.module, dynamic=False))
             self.twin = replace(self.twin, module=module)
+        if execution.precision != "bfloat16":
+            self.full = self.twin
         self.spend = np.zeros((0, 3), np.int64)
 
     def logits(self, points: Tensor) -> Tensor:
         """Logits `[m, classes]` in the search's dtype, differentiable in points."""
         return self.twin.logits(points)
 
-    def ask(self, query: Query, objective: Objective) -> Reply:
+    def ask(self, query: Query, objective: Objective, near: np.ndarray | None = None) -> Reply:
         """Queries wider than the execution are answered in pieces; fewer points are padded.
 
         A view is taken of all points at once, so that it may hold something for each of them.
@@ -69,9 +76,14 @@ class TwinOracle:
             points = points.clone().requires_grad_(wants)
             with torch.set_grad_enabled(wants):
                 seen = _viewed(query.view, points)
-        groups = [np.flatnonzero(wanted == one) for one in (True, False)]
+        close = np.zeros(m, bool) if near is None or self.twin is self.full else near
+        kinds = 2 * close + wanted
+        groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
         pieces = [part[start : start + width] for part in groups for start in range(0, len(part), width)]
-        answers = [self._piece(query, seen.detach(), objective, piece, bool(wanted[piece[0]])) for piece in pieces]
+        answers = [
+            self._piece(query, seen.detach(), objective, piece, bool(wanted[piece[0]]), full=bool(close[piece[0]]))
+            for piece in pieces
+        ]
         scores, loss, gradient, gradients = (_joined(column, pieces, m) for column in zip(*answers, strict=True))
         if query.view is not None:
             gradient = None if gradient is None else _gradient(seen, points, gradient)
@@ -86,7 +98,9 @@ class TwinOracle:
             gradients=gradients,
         )
 
-    def _piece(self, query: Query, seen: Tensor, objective: Objective, piece: np.ndarray, wants: bool) -> Columns:
+    def _piece(
+        self, query: Query, seen: Tensor, objective: Objective, piece: np.ndarray, wants: bool, *, full: bool
+    ) -> Columns:
         m = len(piece)
         index = torch.from_numpy(piece).to(seen.device)
         part = seen if m == len(seen) else seen[index]
@@ -95,7 +109,7 @@ class TwinOracle:
             part = torch.cat([part, part[-1:].expand(padding, *part.shape[1:])])
         part.requires_grad_(wants)
         with torch.set_grad_enabled(wants):
-            scores = self.logits(part)[:m]
+            scores = (self.full.logits(part) if full else self.logits(part))[:m]
             loss = _loss(objective, scores, index)
         gradient = gradients = None
         if wants and query.cotangents is not None:
@@ -115,7 +129,7 @@ class TargetOracle:
         self.dtype = DTYPES[execution.precision]
         self.spend = np.zeros((0, 3), np.int64)
 
-    def ask(self, query: Query, objective: Objective) -> Reply:
+    def ask(self, query: Query, objective: Objective, near: np.ndarray | None = None) -> Reply:
         """Scores as logits or log-probabilities; none at decision access. Raises TargetUnavailable."""
         points = query.points if query.view is None else _viewed(query.view, query.points)
         self.spend = np.tile(np.array([0, 0, 1]), (len(points), 1))

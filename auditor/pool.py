@@ -16,13 +16,15 @@ from auditor.access import Access
 from auditor.arena import Arena
 from auditor.attack import Attack, Query, Reply, Rows, Taken, join, take
 from auditor.claims import Claims
-from auditor.errors import AdvauditError, TargetUnavailable
+from auditor.errors import AdvauditError, OutOfMemory, TargetUnavailable, out_of_memory
 from auditor.ledger import UnitResult
 from auditor.oracle import Objective, Oracle
 from auditor.problem import Problem
-from auditor.verify import Reason, Verifier
+from auditor.verify import Reason
 
 QUERY, STEP, OBJECTIVE = 1, 2, 3  # phases of the draws; 0 is the start and the survey
+NEAR = 2.0
+"""Times the doubt: rows whose sample has come so close are computed in full precision, where rounding would decide."""
 IDLE = 16
 """One row in so many may idle before the others are gathered anew."""
 Tick = Callable[[float, int], None]
@@ -43,17 +45,18 @@ class Pool:
     """One unit of work. `run` plays it to the end.
 
     A row is one restart of one sample. All rows of a sample leave when it is solved; a row whose claim breaks the
-    threat model leaves at once. doubt: margin up to which the target is asked about a sample's best point.
+    threat model leaves at once. restarts: their numbers. doubt: margin up to which the target is asked about a
+    sample's best point, and full precision is used on its rows.
     """
 
     def __init__(
         self,
         attack: Attack,
-        restarts: int,
+        restarts: range,
         width: int,
         arena: Arena,
         oracle: Oracle,
-        verifier: Verifier,
+        claims: Claims,
         doubt: float = np.inf,
     ):
         self.attack = attack
@@ -62,10 +65,10 @@ class Pool:
         self.oracle = oracle
         self.width = width
         k = len(arena.index)
-        self.queue = deque((slot, restart) for restart in range(restarts) for slot in range(k))
-        self.restarts_each = restarts
-        self.pending = np.full(k, restarts)
-        self.claims = Claims(arena, verifier)
+        self.queue = deque((slot, restart) for restart in restarts for slot in range(k))
+        self.restarts_each = len(restarts)
+        self.pending = np.full(k, len(restarts))
+        self.claims = claims
         self.rows: Rows | None = None
         self.gathered: Problem | None = None
         self.slots = self.restarts = self.ages = torch.zeros(0, dtype=torch.int64, device=arena.labels.device)
@@ -76,7 +79,8 @@ class Pool:
     def run(self, tick: Tick) -> UnitResult:
         """Play the attack until every row is done. An attack that raises ends here, with what it found so far.
 
-        What `tick` raises is not the attack's doing and passes through.
+        What `tick` raises is not the attack's doing and passes through. Raises OutOfMemory where fewer rows side by
+        side may help.
         """
         began = time.perf_counter()
         error = None
@@ -89,13 +93,15 @@ class Pool:
             except AdvauditError as failure:
                 error = str(failure)
             except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
+                if out_of_memory(failure) and self.width > 1:
+                    raise OutOfMemory(f"{self.width} rows side by side do not fit into memory.") from failure
                 error = f"{type(failure).__name__}: {failure}"
             else:
                 tick(self.progress(), int(self.claims.solved.sum()))
         self.judge_ended()
         if self.attack.access is Access.GRADIENT:  # others have had every point judged by the target already
             self.claims.hand_in_best(self.doubt)
-        return self.claims.result(time.perf_counter() - began, error)
+        return self.claims.result(time.perf_counter() - began, error, self.width)
 
     def play(self) -> Iterator[None]:
         """The loop: survey, then query, judge, step, let go."""
@@ -179,7 +185,8 @@ class Pool:
         """The reply, and which rows are dead: their claim broke the threat model."""
         problem, owner = self.problem(OBJECTIVE), query.owner
         query = _deployed(query, problem)
-        reply = self.oracle.ask(query, self.objective(query, problem, rows))
+        near = self.arena.margin[self.places[owners]] <= NEAR * self.doubt if np.isfinite(self.doubt) else None
+        reply = self.oracle.ask(query, self.objective(query, problem, rows), near)
         busy = ~self.idle[owners]
         self.claims.charge(self.places[owners[busy]], self.oracle.spend[busy])
         if query.view is not None:

@@ -189,7 +189,9 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     """What one stage of the suite did. status: `ran`, `skipped` or `error`, with the reason in words.
 
     entered: samples it met. broken: verified breaks. rejected: candidates that verification refused, by reason.
-    parameters: the attack's fields as they were used.
+    parameters: the attack's fields as they were used. share: of the survivors, that it met. rounds: played, of at most
+    most_rounds. distance: whether it looked for each sample's nearest adversarial example. budget: what a sample costs
+    that enters and withstands all its rounds.
     """
 
     name: str
@@ -206,6 +208,11 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     access: str
     restarts: int
     parameters: dict[str, Any]
+    share: float = 1.0
+    rounds: int = 1
+    most_rounds: int = 1
+    distance: bool = False
+    budget: Spent = Spent()
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
 from auditor.access import Access
 from auditor.arena import Arena, Place
-from auditor.attack import Attack
-from auditor.errors import ModelError
-from auditor.events import Listener, Progress, StageFinished, StageStarted
+from auditor.attack import AnyAttack, Attack
+from auditor.claims import Claims
+from auditor.errors import OutOfMemory
+from auditor.events import Listener, Notice, Progress, StageFinished, StageStarted
 from auditor.execution import Execution
 from auditor.guard import unmoved
 from auditor.journal import Journal
 from auditor.ledger import Ledger, UnitResult
 from auditor.library import play_library
+from auditor.nearest import Nearest
 from auditor.oracle import DTYPES, Oracle, TargetOracle, TwinOracle
 from auditor.pool import Pool
 from auditor.record import AttackRow
 from auditor.samples import Samples
 from auditor.suite import Stage
+from auditor.tally import Tally
 from auditor.target import Target
 from auditor.threat import Region, ThreatModel
 from auditor.twin import Twin
@@ -43,6 +46,7 @@ class Search:
     """Everything a suite is played against. `access` is what the audit grants, which may be less than there is.
 
     doubt: margin in scores that the twin may be wrong by; closer best points are handed to the target at a stage's end.
+    narrowings: widths for which memory ran out, in order. oracles: twins as they are searched, by execution.
     """
 
     target: Target
@@ -57,6 +61,8 @@ class Search:
     journal: Journal
     listen: Listener
     doubt: float = float("inf")
+    narrowings: list[int] = field(default_factory=list)
+    oracles: dict[Execution, TwinOracle] = field(default_factory=dict)
 
     def play(self, suite: list[Stage], ledger: Ledger) -> list[AttackRow]:
         """Run the stages in order, each on what still stands; the ledger holds the result.
@@ -70,56 +76,44 @@ class Search:
         return rows
 
     def _stage(self, number: int, stage: Stage, stages: int, ledger: Ledger) -> AttackRow:
-        entrants = ledger.entrants(stage.share)
-        self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
-        reason = self._unfit(stage)
+        tally = Tally()
         before = ledger.broken.sum()
-        rejected: Counter[str] = Counter()
-        spent = np.zeros(3, np.int64)
-        seconds, error = 0.0, None
-        if reason is None:
-            size = self.execution.chunk(self.samples.inputs[0].size)
-            for chunk, start in enumerate(range(0, len(entrants), size)):
-                result = self.journal.done.get((number, chunk))
-                if result is None:
-                    index = entrants[start : start + size]
-                    with unmoved():
-                        result = self._unit(number, stage, index, ledger, start, len(entrants))
-                    self.journal.write((number, chunk), result)
-                ledger.apply(number, result)
-                rejected.update(result.rejected)
-                spent += result.spent.sum(axis=0)
-                seconds += result.seconds
-                error = error or result.error
+        reason = self._unfit(stage)
+        entrants = ledger.correct.nonzero()[0] if stage.distance else ledger.entrants(stage.share)
+        self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
+        while reason is None and tally.goes_on(stage, int(ledger.broken.sum())):
+            self._round(number, stage, entrants, ledger, tally)
+            entrants = ledger.entrants(stage.share)
         broken = int(ledger.broken.sum() - before)
-        status = "skipped" if reason else "error" if error else "ran"
+        status = "skipped" if reason else "error" if tally.error else "ran"
         self.listen(
             StageFinished(
                 name=stage.title,
                 status=status,
-                reason=reason or error,
-                entrants=len(entrants),
+                reason=reason or tally.error,
+                entrants=tally.entered,
                 broken=broken,
                 robust_accuracy=ledger.robust_accuracy,
-                seconds=seconds,
+                seconds=tally.seconds,
             )
         )
-        return AttackRow(
-            name=stage.title,
-            attack=stage.attack.name,
-            status=status,
-            reason=reason or error,
-            entered=0 if reason else len(entrants),
-            broken=broken,
-            forwards=int(spent[0]),
-            backwards=int(spent[1]),
-            queries=int(spent[2]),
-            seconds=round(seconds, 3),
-            rejected=dict(sorted(rejected.items())),
-            access=str(stage.attack.access),
-            restarts=stage.restarts,
-            parameters=stage.attack.parameters(),
-        )
+        return tally.row(stage, status, reason, broken, self.target.classes)
+
+    def _round(self, number: int, stage: Stage, entrants: np.ndarray, ledger: Ledger, tally: Tally) -> None:
+        """One round of a stage, in units that are journalled; what a resumed journal holds is not played again."""
+        tally.begin(entrants, int(ledger.broken.sum()))
+        size = self.execution.chunk(self.samples.inputs[0].size)
+        for start in range(0, len(entrants), size):
+            key = (number, tally.units)
+            result = self.journal.done.get(key)
+            if result is None:
+                with unmoved():
+                    result = self._unit(key, stage, entrants[start : start + size], ledger, tally, start)
+                self.journal.write(key, result)
+            while result.width and result.width < self.width:
+                self.narrowings.append(self.width)  # what a stopped scan had found out
+            ledger.apply(number, result)
+            tally.add(result)
 
     def _unfit(self, stage: Stage) -> str | None:
         """Why a stage can't run here, in words; None where it can."""
@@ -132,24 +126,39 @@ class Search:
             return f"{attack.name} needs gradients, and the model has no twin"
         if attack.access is not Access.DECISION and not self.target.access.covers(Access.SCORE):
             return f"{attack.name} needs scores, and the model returns labels only"
+        if stage.distance and self.threat.boxes:
+            return "boxes of the samples' own say how far inputs may change, so there is no distance to look for"
         return None
 
     def _unit(
-        self, number: int, stage: Stage, index: np.ndarray, ledger: Ledger, offset: int, total: int
+        self, key: tuple[int, int], stage: Stage, index: np.ndarray, ledger: Ledger, tally: Tally, offset: int
     ) -> UnitResult:
-        dtype = DTYPES[self.execution.precision]
+        """One unit of work; where memory runs out it is begun anew, with half as many rows side by side."""
+        while True:
+            try:
+                return self._play(key[0], stage, index, ledger, tally, offset)
+            except OutOfMemory as failure:
+                self.narrowings.append(self.width)
+                self.listen(Notice(text=f"{failure} The search goes on with {self.width}."))
+
+    def _play(
+        self, number: int, stage: Stage, index: np.ndarray, ledger: Ledger, tally: Tally, offset: int
+    ) -> UnitResult:
         place = Place(
             seed=self.seed,
             stage=number,
             device=self.execution.device,
-            dtype=dtype,
+            dtype=DTYPES[self.execution.precision],
             classes=self.target.classes,
         )
-        arena = Arena(place, self.samples, self.threat, self.region, ledger, index)
-        oracle = self._oracle(stage.attack.access)
+        judge = self._unlimited if stage.distance else self.verifier
+        arena = Arena(place, self.samples, judge.threat, judge.region, ledger, index)
+        oracle = self._oracle(stage.attack)
         if not isinstance(stage.attack, Attack):
             return play_library(stage.attack, arena, oracle, self.verifier, self.seed)
-        pool = Pool(stage.attack, stage.restarts, self.execution.width, arena, oracle, self.verifier, self.doubt)
+        claims = Nearest(arena, judge, self.verifier, ledger) if stage.distance else Claims(arena, judge)
+        restarts = range(tally.rounds * stage.restarts - stage.restarts, tally.rounds * stage.restarts)
+        pool = Pool(stage.attack, restarts, self.width, arena, oracle, claims, self.doubt)
         began = last = time.monotonic()
 
         def tick(done: float, broken: int) -> None:
@@ -162,7 +171,7 @@ class Search:
                 Progress(
                     name=stage.title,
                     done=offset + round(done),
-                    entrants=total,
+                    entrants=tally.entrants,
                     broken=broken,
                     robust_accuracy=ledger.robust_accuracy - broken / max(len(ledger.correct), 1),
                     rate=done / max(now - began, 1e-9),
@@ -172,13 +181,23 @@ class Search:
         return pool.run(tick)
 
     @cached_property
-    def _twin_oracle(self) -> TwinOracle:
-        """Made once: rounding weights and compiling take a while."""
-        if self.twin is None:
-            raise ModelError("Gradients were asked for of a model that has no twin.")
-        return TwinOracle(self.twin, self.execution)
+    def _unlimited(self) -> Verifier:
+        """The verifier of the same threat without an epsilon."""
+        threat = replace(self.threat, epsilon=float("inf"))
+        return Verifier(self.target, self.samples, threat, threat.region(self.samples), votes=self.verifier.votes)
 
-    def _oracle(self, access: Access) -> Oracle:
-        if access is Access.GRADIENT and self.twin is not None:
-            return self._twin_oracle
-        return TargetOracle(self.target, self.execution, access)
+    @property
+    def width(self) -> int:
+        """Rows that are computed side by side: half as many each time that memory has run out."""
+        return max(self.execution.width >> len(self.narrowings), 1)
+
+    def _oracle(self, attack: AnyAttack) -> Oracle:
+        """Who answers an attack. Twins made for the search are kept: rounding weights and compiling take a while."""
+        execution = msgspec.structs.replace(self.execution, width=self.width)
+        if attack.access is not Access.GRADIENT or self.twin is None:
+            return TargetOracle(self.target, execution, attack.access)
+        if getattr(attack, "minimum_norm", False) and execution.precision == "bfloat16":
+            execution = msgspec.structs.replace(execution, precision="float32")  # where it ends, rounding decides
+        if execution not in self.oracles:
+            self.oracles[execution] = TwinOracle(self.twin, execution)
+        return self.oracles[execution]

@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from auditor.access import Access
 from auditor.errors import UsageError
+from auditor.threat import Norm
 
 if TYPE_CHECKING:
     from auditor.attack import AnyAttack
 
-OWN = ("name", "attack", "restarts", "share", "title")
+class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stage's table may say of the stage itself."""
+
+    restarts: int = 1
+    share: float = 1.0
+    rounds: int = 1
+    distance: bool = False
+    norms: tuple[Norm, ...] = ()
+
+
+STAGE = tuple(field.name for field in msgspec.structs.fields(StageOptions))
+OWN = ("name", "attack", "title", *STAGE)
 Attacks = Mapping[str, "type[AnyAttack]"]
 
 
@@ -24,25 +37,51 @@ Attacks = Mapping[str, "type[AnyAttack]"]
 class Stage:
     """One step of a suite: an attack with its options, on a share of the samples still standing.
 
-    restarts: rows per sample. share: of the survivors, those of smallest margin so far. title: what the report calls
-    it.
+    restarts: rows per sample. share: of the survivors, those of smallest margin so far. rounds: how often the stage is
+    played at most, each time with new restarts on who still stands: it ends with the first round that breaks nobody.
+    distance: every correctly classified sample gets the same budget, broken or not, and keeps its nearest adversarial
+    example, for a minimum-norm attack. norms: where it is played, everywhere if empty. title: what the report calls it.
     """
 
     attack: AnyAttack
     restarts: int = 1
     share: float = 1.0
+    rounds: int = 1
+    distance: bool = False
+    norms: tuple[Norm, ...] = ()
     title: str = ""
 
     def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise UsageError(f"restarts of {self.title} is at least 1, got {self.restarts}.")
+        for name in ("restarts", "rounds"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} of {self.title} is at least 1, got {getattr(self, name)}.")
         if not 0 < self.share <= 1:
             raise UsageError(f"share of {self.title} is above 0 and at most 1, got {self.share}.")
+        if not self.distance:
+            return
+        if not getattr(self.attack, "minimum_norm", False):
+            raise UsageError(f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget.")
+        if self.share < 1 or self.rounds > 1:
+            raise UsageError(f"{self.title} gives everybody the same budget (distance), so it has no share nor rounds.")
 
     def table(self) -> dict[str, Any]:
         """The stage as it would be written in audit.toml, all options spelt out."""
-        own = {"name": self.attack.name, "restarts": self.restarts, "share": self.share}
-        return own | self.attack.parameters()
+        own: dict[str, Any] = {name: getattr(self, name) for name in ("restarts", "share", "rounds", "distance")}
+        return {"name": self.attack.name} | own | self.attack.parameters()
+
+    def budget(self, classes: int) -> tuple[int, int, int]:
+        """Forwards, backwards and queries that a sample costs which enters and withstands every round; 0 for an attack
+        that owns its loop."""
+        from auditor.attack import Attack
+
+        if not isinstance(self.attack, Attack):
+            return 0, 0, 0
+        forwards, backwards = self.attack.cost(classes)
+        first, again = self.attack.survey_cost(classes)
+        forwards, backwards = self.rounds * (self.restarts * forwards + first), self.rounds * (
+            self.restarts * backwards + again
+        )
+        return (forwards, backwards, 0) if self.attack.access is Access.GRADIENT else (0, 0, forwards)
 
 
 def bundled_suites() -> dict[str, list[dict[str, Any]]]:
@@ -52,11 +91,19 @@ def bundled_suites() -> dict[str, list[dict[str, Any]]]:
 
 
 def find_suite(name: str, attacks: Attacks) -> list[Stage]:
-    """The stages of a bundled suite. Raises UsageError for another name."""
+    """The stages of a bundled suite, those for every norm. Raises UsageError for another name."""
     suites = bundled_suites()
     if name not in suites:
         raise UsageError(f"A suite is one of {', '.join(suites)}, got {name!r}.")
     return [make_stage(table, attacks) for table in suites[name]]
+
+
+def for_norm(suite: list[Stage], norm: Norm) -> list[Stage]:
+    """The stages that are meant for a norm. Raises UsageError where none is."""
+    meant = [stage for stage in suite if not stage.norms or norm in stage.norms]
+    if suite and not meant:
+        raise UsageError(f"No stage of the suite is meant for {norm}; choose another suite, or give --attack.")
+    return meant
 
 
 def parse_attack(text: str) -> dict[str, Any]:
@@ -81,20 +128,18 @@ def make_stage(table: Mapping[str, Any], attacks: Attacks) -> Stage:
     options = {key: value for key, value in table.items() if key not in OWN}
     known = [f.name for f in dataclasses.fields(kind)]
     if unknown := [key for key in options if key not in known]:
-        raise UsageError(f"{name} has no option {unknown[0]!r}; it takes {', '.join([*known, 'restarts', 'share'])}.")
+        raise UsageError(f"{name} has no option {unknown[0]!r}; it takes {', '.join([*known, *STAGE])}.")
     try:
         attack = msgspec.convert(options, kind, strict=False)
-        restarts = msgspec.convert(table.get("restarts", 1), int, strict=False)
-        share = msgspec.convert(table.get("share", 1.0), float, strict=False)
+        own = msgspec.convert({key: table[key] for key in STAGE if key in table}, StageOptions, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {error}; it takes {', '.join(_described(kind))}.") from error
     if getattr(attack, "steps", 1) < 1:
         raise UsageError(f"{name}: steps is at least 1, got {getattr(attack, 'steps', None)}.")
-    if (loss := getattr(attack, "loss", None)) is not None:
-        from auditor.losses import find_loss
-
-        find_loss(loss)
-    return Stage(attack=attack, restarts=restarts, share=share, title=_title(table, name, options))
+    losses = getattr(kind, "losses", None)
+    if losses is not None and (loss := getattr(attack, "loss", None)) not in losses:
+        raise UsageError(f"{name}: loss is one of {', '.join(losses)}, got {loss!r}.")
+    return Stage(attack=attack, **msgspec.structs.asdict(own), title=_title(table, name, options))
 
 
 def _title(table: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> str:

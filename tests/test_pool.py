@@ -18,6 +18,7 @@ from auditor.access import Access
 from auditor.arena import Arena, Place
 from auditor.attack import Attack, Query, Reply, Rows, join, take
 from auditor.bench import Bench, LinearTarget, linear_bench
+from auditor.claims import Claims
 from auditor.draws import Draws
 from auditor.errors import PluginError, TargetUnavailable
 from auditor.ledger import Ledger, UnitResult
@@ -77,7 +78,7 @@ def play(
         oracle: Any = TwinOracle(search.twin, execution)
     else:
         oracle = TargetOracle(bench.target, execution, attack.access)
-    return Pool(attack, restarts, width, arena, oracle, search.verifier, doubt).run(tick)
+    return Pool(attack, range(restarts), width, arena, oracle, Claims(arena, search.verifier), doubt).run(tick)
 
 
 def replace_execution(bench: Bench, width: int, precision: str) -> Any:

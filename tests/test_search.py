@@ -216,10 +216,11 @@ def large() -> Bench:
 
 
 def bits(ledger: Ledger, rows: list[AttackRow]) -> dict[str, Any]:
-    columns = {f.name: getattr(ledger, f.name) for f in fields(ledger) if f.name != "adversarial"}
-    found = {name: array.tobytes() for name, array in columns.items()}
+    columns = {f.name: getattr(ledger, f.name) for f in fields(ledger)}
+    found = {name: array.tobytes() for name, array in columns.items() if isinstance(array, np.ndarray)}
     points = {i: x.tobytes() for i, x in sorted(ledger.adversarial.items())}
-    return found | points | {"rows": [msgspec.structs.replace(row, seconds=0.0) for row in rows]}  # type: ignore[dict-item]
+    near = {f"nearest {i}": x.tobytes() for i, x in sorted(ledger.nearest_point.items())}
+    return found | points | near | {"rows": [msgspec.structs.replace(row, seconds=0.0) for row in rows]}  # type: ignore[dict-item]
 
 
 def through(folder: Path, *, resume: bool, listen: Callable[[Event], None] = silent) -> dict[str, Any]:

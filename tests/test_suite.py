@@ -28,6 +28,7 @@ class Still(Attack):
     speed: float = 0.5
     loss: str = "ce"
     random: bool = False
+    losses: ClassVar[tuple[str, ...]] = ("ce", "margin")
 
     def start(self, problem: Problem) -> Rows:
         return Rows(x=problem.inputs)
@@ -85,7 +86,7 @@ def test_a_stage_from_text_or_toml() -> None:
         ({"name": "still", "steps": "many"}, "still: .*steps=5"),
         ({"name": "still", "steps": 2.5}, "still: "),
         ({"name": "still", "steps": 0}, "steps is at least 1, got 0"),
-        ({"name": "still", "loss": "hinge"}, "A loss is one of ce, margin, dlr, got 'hinge'"),
+        ({"name": "still", "loss": "hinge"}, "still: loss is one of ce, margin, got 'hinge'"),
         ({"name": "still", "restarts": 0}, "restarts of still is at least 1, got 0"),
         ({"name": "still", "share": 0}, "share of still is above 0 and at most 1"),
         ({"name": "still", "share": 1.5}, "share of still is above 0 and at most 1"),
@@ -116,6 +117,8 @@ def test_a_stage_spells_out_every_option() -> None:
         "name": "still",
         "restarts": 2,
         "share": 0.5,
+        "rounds": 1,
+        "distance": False,
         "steps": 9,
         "speed": 0.5,
         "loss": "ce",

@@ -1,0 +1,72 @@
+"""What one stage has done so far, over its rounds and units, and the row of the record that it becomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from auditor.ledger import UnitResult
+from auditor.record import AttackRow, Spent
+from auditor.suite import Stage
+
+
+@dataclass
+class Tally:
+    """rounds: begun so far. entered: samples that the first one met, entrants: those of the last. started: how many were
+    broken when it began. units: finished over all rounds. spent: forwards, backwards, queries."""
+
+    rounds: int = 0
+    entered: int = 0
+    entrants: int = 0
+    started: int = -1
+    units: int = 0
+    spent: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
+    seconds: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter)
+    error: str | None = None
+
+    def goes_on(self, stage: Stage, broken: int) -> bool:
+        """Whether there is another round: the first one, and others while the last one has broken somebody."""
+        return self.rounds == 0 or (self.rounds < stage.rounds and broken > self.started and self.error is None)
+
+    def begin(self, entrants: np.ndarray, broken: int) -> None:
+        """A round begins on these samples, with so many broken before it."""
+        self.entered = len(entrants) if self.rounds == 0 else self.entered
+        self.rounds += 1
+        self.entrants, self.started = len(entrants), broken
+
+    def add(self, result: UnitResult) -> None:
+        """A unit is finished."""
+        self.units += 1
+        self.rejected.update(result.rejected)
+        self.spent += result.spent.sum(axis=0)
+        self.seconds += result.seconds
+        self.error = self.error or result.error
+
+    def row(self, stage: Stage, status: str, reason: str | None, broken: int, classes: int) -> AttackRow:
+        """The stage as the record shows it."""
+        forwards, backwards, queries = (int(v) for v in self.spent)
+        most = stage.budget(classes)
+        return AttackRow(
+            name=stage.title,
+            attack=stage.attack.name,
+            status=status,
+            reason=reason or self.error,
+            entered=self.entered,
+            broken=broken,
+            forwards=forwards,
+            backwards=backwards,
+            queries=queries,
+            seconds=round(self.seconds, 3),
+            rejected=dict(sorted(self.rejected.items())),
+            access=str(stage.attack.access),
+            restarts=stage.restarts,
+            parameters=stage.attack.parameters(),
+            share=stage.share,
+            rounds=self.rounds,
+            most_rounds=stage.rounds,
+            distance=stage.distance,
+            budget=Spent(forwards=most[0], backwards=most[1], queries=most[2]),
+        )
