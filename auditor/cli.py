@@ -173,7 +173,7 @@ def verify(record: Path, model: str | None, trust_model: bool, plugins_dir: Path
 
     result = replay(record, model=model, trust=trust_model, plugins_dir=plugins_dir)
     click.echo(result.text)
-    return 0 if result.held == result.n else 1
+    return 0 if result.whole else 1
 
 
 @main.command()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import softplus
 
 from auditor.errors import UsageError
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+UNDERFLOW = 30.0
+"""Nats from which the cross-entropy is continued in a straight line; float32 gives up between 16 and 88."""
 
 
 def others(scores: Tensor, labels: Tensor) -> Tensor:
@@ -36,9 +39,14 @@ def margin(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def ce(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the true label, or minus that of the target. Vanishes where probabilities saturate."""
+    """Cross-entropy of the true label, or minus that of the target.
+
+    Written as softplus(b) with b = logsumexp of the others - z_y, which keeps its digits where 1 - p_y has lost them.
+    Below e^-UNDERFLOW it goes on as its own tangent over b: a tiny loss whose gradient is that of a margin, not 0.
+    """
     aim = torch.where(targets >= 0, targets, labels)
-    value = cross_entropy(scores, aim, reduction="none")
+    behind = scores.scatter(1, aim[:, None], float("-inf")).logsumexp(dim=1) - chosen(scores, aim)
+    value = softplus(behind.clamp_min(-UNDERFLOW)) + math.exp(-UNDERFLOW) * (behind + UNDERFLOW).clamp_max(0)
     return torch.where(targets >= 0, -value, value)
 
 

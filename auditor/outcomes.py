@@ -68,13 +68,15 @@ def _outcome(
         adversarial_label=int(ledger.label[i]) if broken else None,
         target=threat.goal.target,
         spent=Spent(forwards=forwards, backwards=backwards, queries=queries),
+        nearest=float(ledger.nearest[i]) if np.isfinite(ledger.nearest[i]) else None,
     )
 
 
 def evidence(samples: Samples, threat: ThreatModel, ledger: Ledger) -> dict[str, np.ndarray]:
     """What anyone needs to replay the adversarial examples: `id, x, x_adv, label, adversarial_label`, one row each.
 
-    With them goes what of the threat is an array: `lower, upper` of each example's box, or `weights` and `frozen`.
+    With them goes what of the threat is an array: `lower, upper` of each example's box, or `weights` and `frozen`. What
+    distance stages found is in the same columns behind `near_`.
     """
     index = np.flatnonzero(ledger.broken)
     shape = samples.inputs.shape[1:]
@@ -86,6 +88,14 @@ def evidence(samples: Samples, threat: ThreatModel, ledger: Ledger) -> dict[str,
         "label": samples.labels[index],
         "adversarial_label": ledger.label[index],
     }
+    if near := sorted(ledger.nearest_point):
+        arrays |= {
+            "near_id": samples.ids[near],
+            "near_x": samples.inputs[near],
+            "near_x_adv": np.stack([ledger.nearest_point[i] for i in near]),
+            "near_label": samples.labels[near],
+            "near_adversarial_label": ledger.nearest_label[near],
+        }
     if threat.boxes and samples.lower is not None and samples.upper is not None:
         arrays |= {"lower": samples.lower[index], "upper": samples.upper[index]}
     if threat.weights is not None:

@@ -150,6 +150,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     certified_accuracy: float | None
     attack_success_rate: float | None
     statuses: dict[str, int]
+    median_distance: float | None = None
+    """Within which half of the correctly classified samples are broken, where a stage looked for distances."""
 
 
 class ClassRow(Struct, frozen=True, kw_only=True):
@@ -172,7 +174,10 @@ class Spent(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found."""
+    """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found.
+
+    nearest: distance of the nearest adversarial example that a distance stage found, which may lie beyond epsilon.
+    """
 
     id: int
     label: int
@@ -183,6 +188,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     adversarial_label: int | None = None
     target: int | None = None
     spent: Spent = Spent()
+    nearest: float | None = None
 
 
 class AttackRow(Struct, frozen=True, kw_only=True):
@@ -292,7 +298,8 @@ class Entry:
     folder: Path
 
     def evidence(self) -> dict[str, np.ndarray]:
-        """Arrays `id, x, x_adv, label, adversarial_label`, one row an adversarial example. Raises RecordError."""
+        """Arrays `id, x, x_adv, label, adversarial_label`, one row an adversarial example, and `near_…` of what distance
+        stages found. Raises RecordError."""
         return read_evidence(self.folder)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from auditor.errors import RecordError
@@ -21,19 +22,30 @@ VOTES = 5
 
 @dataclass(frozen=True)
 class Replay:
-    """n examples were replayed, `held` of them still are adversarial; failures: reason to count."""
+    """n examples were replayed, `held` of them still are adversarial; failures: reason to count.
+
+    near, near_held: the same of the nearest examples that distance stages found.
+    """
 
     n: int
     held: int
     failures: dict[str, int]
+    near: int = 0
+    near_held: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every example holds."""
+        return self.held == self.n and self.near_held == self.near
 
     @property
     def text(self) -> str:
         """The result in a sentence."""
-        if self.n == 0:
+        if self.n == 0 and self.near == 0:
             return "The record holds no adversarial examples, so there is nothing to replay."
         lost = "; ".join(f"{count} {reason}" for reason, count in self.failures.items())
-        return f"{self.held} of {self.n} adversarial examples hold on the model{f' ({lost})' if lost else ''}."
+        near = f", {self.near_held} of {self.near} nearest ones" if self.near else ""
+        return f"{self.held} of {self.n} adversarial examples{near} hold on the model{f' ({lost})' if lost else ''}."
 
 
 def replay(record: Path, *, model: str | None = None, trust: bool = False, plugins_dir: Path | None = None) -> Replay:
@@ -55,19 +67,46 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
         raise RecordError(
             f"The model {known.model.path} has changed since the scan; give --model to replay on another file."
         )
-    rows = range(len(evidence["id"]))
-    if len(rows):
-        target.fit(evidence["x"].shape[1:])
-    for row in rows:
+    target.fit(evidence["x"].shape[1:])
+    n = len(evidence["id"])
+    for row in range(n):
         if (reason := _fails(known, evidence, row, target)) is not None:
             failures[reason] += 1
-    return Replay(len(rows), len(rows) - failures.total(), dict(failures))
+    held = n - failures.total()
+    near = _nearest(evidence)
+    endless = msgspec.structs.replace(known, threat=msgspec.structs.replace(known.threat, epsilon=None))
+    distances = {outcome.id: outcome.nearest for outcome in known.outcomes}
+    for row in range(len(near["id"])):
+        reason = _fails(endless, near, row, target)
+        if reason is None and not _as_far(known, near, row, distances.get(int(near["id"][row]))):
+            reason = "another distance than recorded"
+        if reason is not None:
+            failures[reason] += 1
+    m = len(near["id"])
+    return Replay(n, held, dict(failures), m, m - (failures.total() - (n - held)))
+
+
+def _nearest(evidence: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What distance stages found, in the columns of the evidence."""
+    columns = ("id", "x", "x_adv", "label", "adversarial_label")
+    empty = {name: evidence[name][:0] for name in columns}
+    near = {name: evidence.get(f"near_{name}", empty[name]) for name in columns}
+    return near | {name: evidence[name] for name in ("weights", "frozen") if name in evidence}
+
+
+def _as_far(record: Record, evidence: dict[str, np.ndarray], row: int, claimed: float | None) -> bool:
+    """Whether the example is as far away as the record says."""
+    distance = size(Norm(record.threat.norm), _change(record, evidence, row))
+    return claimed is not None and bool(np.isclose(distance, claimed, rtol=1e-6, atol=1e-9))
 
 
 def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     broken = [outcome.id for outcome in record.outcomes if outcome.status == "broken"]
     if missing := {"id", "x", "x_adv", "label", "adversarial_label"} - set(evidence):
         raise RecordError(f"The evidence lacks {', '.join(sorted(missing))}; scan again.")
+    near = [outcome.id for outcome in record.outcomes if outcome.nearest is not None]
+    if near != _nearest(evidence)["id"].tolist():
+        raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
     if broken != evidence["id"].tolist():
         raise RecordError(
             f"The record says that {len(broken)} samples are broken, the evidence holds {len(evidence['id'])} others; "
@@ -129,17 +168,25 @@ def _outside(record: Record, evidence: dict[str, np.ndarray], row: int) -> str |
         return None if inside else "outside its box"
     if threat.bounds is not None and (y.min() < threat.bounds[0] or y.max() > threat.bounds[1]):
         return "outside the bounds"
-    change = y - x
     if threat.grid is not None:
         steps = np.rint(y / threat.grid)
         if not np.array_equal((steps * threat.grid).astype(np.float32), evidence["x_adv"][row]):
             return "off the grid"
-        change = (steps - np.rint(x / threat.grid)) * threat.grid
+    change = _change(record, evidence, row)
     if "frozen" in evidence and change[evidence["frozen"].reshape(change.shape)].any():
         return "changes a frozen feature"
-    if "weights" in evidence:
-        weights = evidence["weights"]
-        change = change / (weights.reshape(change.shape) if weights.size == change.size else weights)
     if threat.epsilon is not None and size(Norm(threat.norm), change) > threat.epsilon * (1 + 1e-12):
         return "outside the ball"
     return None
+
+
+def _change(record: Record, evidence: dict[str, np.ndarray], row: int) -> np.ndarray:
+    """The example's change in the units of epsilon: whole steps on a grid, over the weights where there are any."""
+    x, y = (evidence[name][row].astype(np.float64) for name in ("x", "x_adv"))
+    grid = record.threat.grid
+    change: np.ndarray = y - x if grid is None else (np.rint(y / grid) - np.rint(x / grid)) * grid
+    if "weights" not in evidence:
+        return change
+    weights = evidence["weights"]
+    scaled: np.ndarray = change / (weights.reshape(change.shape) if weights.size == change.size else weights)
+    return scaled

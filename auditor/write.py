@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 
 from auditor.certificates import Certified
+from auditor.curve import curve, median_distance
 from auditor.environment import environment
 from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
+from auditor.ledger import Ledger
 from auditor.metrics import by_class, measure
 from auditor.obscurity import Belief
 from auditor.record import (
@@ -38,6 +40,7 @@ def compose(
     job: Job,
     host: Host,
     search: Search,
+    ledger: Ledger,
     plan: dict[str, Any],
     outcomes: list[Outcome],
     evidence: dict[str, np.ndarray],
@@ -54,14 +57,16 @@ def compose(
         complete=False,
         plan=plan,
         plan_digest=digest(plan),
-        execution=msgspec.to_builtins(job.execution),
+        execution=msgspec.to_builtins(job.execution) | {"narrowed": list(search.narrowings)},
         environment=environment(),
         tool=Tool(version=version("advaudit"), plugins=host.plugins),
         model=model_info(job, search.target, search.twin, why_no_twin),
         fidelity=fidelity,
         threat=threat_info(job.threat, search.samples, str(job.access)),
         samples=samples_info(job, search.samples),
-        metrics=measure(outcomes, certified=bool(certificates.names)),
+        metrics=msgspec.structs.replace(
+            measure(outcomes, certified=bool(certificates.names)), median_distance=median_distance(ledger)
+        ),
         by_class=by_class(outcomes, names),
         outcomes=outcomes,
         outcomes_digest=digest_outcomes(outcomes, evidence),
@@ -71,7 +76,7 @@ def compose(
         trust=belief.trust,
         gate=Gate(rules=[]),
         verdict=None,
-        curve=[],
+        curve=curve(ledger, job.threat.epsilon),
         seconds=round(sum(row.seconds for row in attacks), 3),
         command=job.command,
         class_names=list(names) if names else None,

@@ -22,8 +22,9 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The curve as a chart, and its numbers."""
+    """The curve as a chart, and its numbers. lead: how to read it."""
 
+    lead: str
     chart: Markup
     points: list[Point]
 
@@ -37,4 +38,16 @@ def curve(record: Record) -> Curve | None:
     points.sort()
     shown = [Point(epsilon=amount(x), robust=at_most(y, n)) for x, y in points]
     label = "Robust accuracy over epsilon: " + ", ".join(f"{p.robust} at {p.epsilon}" for p in shown)
-    return Curve(chart=svg.curve(points, n, label), points=shown)
+    return Curve(lead=_lead(record), chart=svg.curve(points, n, label), points=shown)
+
+
+def _lead(record: Record) -> str:
+    """What the curve is made of, and where half of the samples have fallen."""
+    text = (
+        "Each correctly classified sample had the same budget to find its nearest adversarial example, whether it was "
+        "broken at epsilon or not. The curve is the share for which none was found so close: an upper bound everywhere."
+    )
+    median = record.metrics.median_distance
+    if median is None or not known(median):
+        return text
+    return f"{text} Half of them have one within {amount(median)} ({record.threat.norm})."

@@ -12,10 +12,13 @@ from . import svg
 from .numbers import count, percent, plain, seconds
 from .text import shorten
 
+KINDS = ("forwards", "backwards", "queries")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
-    """One stage. reason: why it did not run to its end, empty where it did."""
+    """One stage. reason: why it did not run to its end, empty where it did. whom: which samples met it, and how often.
+    budget: what one of them costs that withstands."""
 
     name: str
     access: str
@@ -26,6 +29,8 @@ class StageLine:
     entered: str
     broken: str
     chart: Markup
+    whom: str
+    budget: str
     forwards: str
     backwards: str
     queries: str
@@ -81,7 +86,32 @@ def _lead(rows: list[AttackRow]) -> str:
     text = f"{ran} of {len(rows)} stages ran." if ran < len(rows) else f"All {len(rows)} stages ran."
     if len(rows) == 1 and ran:
         return "One stage ran."
-    return f"{text} They run in order, each on the samples that the ones before left standing."
+    return f"{text} They run in order, each on the samples that the ones before left standing.{_budget(rows)}"
+
+
+def _budget(rows: list[AttackRow]) -> str:
+    """What the suite spends on a sample that nothing breaks: at most, and on average over the survivors."""
+    ran = [row for row in rows if row.status == "ran"]
+    most = [sum(getattr(row.budget, kind) for row in ran) for kind in KINDS]
+    mean = [sum(row.share * row.rounds * getattr(row.budget, kind) / row.most_rounds for row in ran) for kind in KINDS]
+    if not any(most):
+        return ""
+    text = f" A sample that meets all of them and withstands may cost {_passes(most)}"
+    if any(row.share < 1 or row.most_rounds > 1 for row in ran):
+        text += f"; stages for the weakest survivors and rounds that were not needed make it {_passes(mean)} on average"
+    return text + "."
+
+
+def _passes(amounts: list[float]) -> str:
+    told = [f"{count(round(n))} {kind}" for n, kind in zip(amounts, KINDS, strict=True) if round(n)]
+    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told) or "nothing"
+
+
+def _whom(row: AttackRow) -> str:
+    if row.distance:
+        return "every correct sample, broken or not"
+    whom = "all that stand" if row.share >= 1 else f"the weakest {percent(row.share, 100)} of what stands"
+    return whom if row.most_rounds == 1 else f"{whom}, {row.rounds} of {row.most_rounds} rounds"
 
 
 def _stage(row: AttackRow, whole: int) -> StageLine:
@@ -102,6 +132,8 @@ def _stage(row: AttackRow, whole: int) -> StageLine:
         entered=count(row.entered),
         broken=count(row.broken),
         chart=svg.part_bar("broken", row.broken, row.entered, whole, title) if row.entered else Markup(""),
+        whom=_whom(row),
+        budget=_passes([getattr(row.budget, kind) for kind in KINDS]),
         forwards=count(row.forwards),
         backwards=count(row.backwards),
         queries=count(row.queries),
@@ -121,6 +153,8 @@ def _total(rows: list[AttackRow]) -> StageLine:
         entered="",
         broken=count(sum(row.broken for row in rows)),
         chart=Markup(""),
+        whom="",
+        budget="",
         forwards=count(sum(row.forwards for row in rows)),
         backwards=count(sum(row.backwards for row in rows)),
         queries=count(sum(row.queries for row in rows)),

@@ -86,14 +86,14 @@ def test_dlr_does_not_see_a_scale() -> None:
     assert loss("dlr", 1000 * scores, 0) == pytest.approx(loss("dlr", scores, 0))
 
 
-def test_the_margin_has_a_gradient_where_the_cross_entropy_has_none() -> None:
+def test_every_loss_has_a_gradient_where_probabilities_have_saturated() -> None:
     saturated = torch.tensor([[200.0, 0.0, -1.0]], requires_grad=True)
     sizes = {}
     for name in LOSSES:
         value = find_loss(name)(saturated, torch.tensor([0]), torch.tensor([NONE])).sum()
         (gradient,) = torch.autograd.grad(value, saturated)
         sizes[name] = float(gradient.abs().sum())
-    assert sizes["ce"] == 0
+    assert 0 < sizes["ce"] < 1e-12
     assert sizes["margin"] == 2
     assert sizes["dlr"] > 0
 
@@ -109,3 +109,22 @@ def test_gradients_against_finite_differences(name: str, target: int) -> None:
 def test_an_unknown_loss_is_named() -> None:
     with pytest.raises(UsageError, match="'hinge'"):
         find_loss("hinge")
+
+
+@pytest.mark.parametrize("gap", [-40.0, 0.0, 5.0, 20.0, 29.0])
+def test_cross_entropy_keeps_its_digits_where_float32_softmax_has_lost_them(gap: float) -> None:
+    scores = torch.tensor([[gap, 0.0, -1.0]], requires_grad=True)
+    exact = scores.detach().double().requires_grad_()
+    value = find_loss("ce")(scores, torch.tensor([0]), torch.tensor([NONE])).sum()
+    behind = exact[:, 1:].logsumexp(dim=1) - exact[:, 0]
+    wanted = torch.log1p(behind.exp()).sum()
+    torch.testing.assert_close(value.double(), wanted, rtol=2e-6, atol=0.0)
+    (one,), (other,) = torch.autograd.grad(value, scores), torch.autograd.grad(wanted, exact)
+    torch.testing.assert_close(one.double(), other, rtol=2e-6, atol=0.0)
+
+
+def test_cross_entropy_goes_on_falling_where_it_has_underflowed() -> None:
+    gaps = torch.tensor([25.0, 29.9, 30.1, 60.0, 200.0, 1e4])
+    scores = torch.stack([gaps, torch.zeros(6)], dim=1)
+    values = find_loss("ce")(scores, torch.zeros(6, dtype=torch.int64), torch.full((6,), NONE))
+    assert (values.diff() < 0).all()
