@@ -15,27 +15,16 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditor.access import Access
-from auditor.events import silent
 from auditor.execution import Execution
-from auditor.fidelity import PROBED, agree, doubt
 from auditor.host import Host
-from auditor.journal import Journal
-from auditor.ledger import Ledger
-from auditor.search import Search
-from auditor.suite import Stage, make_stage
-from auditor.threat import Region
-from auditor.twin import Twin
-from auditor.verify import Verifier
+from auditor.suite import make_stage
+from benchmarks.peers import Net, Prepared, play, verified
 from benchmarks.shared import Case, add_shared, load
 
 JPEG = "data/cifar10_jpeg_4000.npz"
@@ -49,59 +38,10 @@ FILES = {
 STEPS, REL_STEP = 40, 0.1
 
 
-class Net(nn.Module):
-    """The twin as the other libraries want it: a module from [0, 1] inputs to logits."""
-
-    def __init__(self, case: Case):
-        super().__init__()
-        self.twin = case.target.twin()
-        self.inner = self.twin.module
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.twin.logits(x)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a scan prepares once, before any attack: twin, region, verifier, how far the twin may be wrong."""
-
-    case: Case
-    twin: Twin
-    region: Region
-    verifier: Verifier
-    doubt: float
-
-    @classmethod
-    def of(cls, case: Case, execution: Execution) -> Prepared:
-        twin = case.target.twin()
-        region = case.threat.region(case.samples)
-        error = doubt(agree(case.target, twin, case.samples.inputs[:PROBED], execution))
-        return cls(case, twin, region, Verifier(case.target, case.samples, case.threat, region), error)
-
-
 def ours(prepared: Prepared, execution: Execution, host: Host, seed: int) -> np.ndarray:
     """A whole PGD stage of a scan: search, journal, and verification of every break."""
     table = {"name": "pgd", "loss": "ce", "steps": STEPS, "rel_step": REL_STEP}
-    stage: Stage = make_stage(table, host.attacks)
-    case = prepared.case
-    ledger = Ledger.of(case.samples, np.ones(len(case.samples), bool))
-    with TemporaryDirectory() as folder:
-        search = Search(
-            target=case.target,
-            twin=prepared.twin,
-            samples=case.samples,
-            threat=case.threat,
-            region=prepared.region,
-            verifier=prepared.verifier,
-            access=Access.GRADIENT,
-            execution=execution,
-            seed=seed,
-            journal=Journal(Path(folder), {}, resume=False),
-            listen=silent,
-            doubt=prepared.doubt,
-        )
-        search.play([stage], ledger)
-    return ledger.broken
+    return play(prepared, execution, [make_stage(table, host.attacks)], seed)[0].broken
 
 
 def peers(case: Case, net: Net, batch: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -155,12 +95,6 @@ def timed(run: Callable[[], object]) -> tuple[float, object]:
     began = time.perf_counter()
     result = run()
     return time.perf_counter() - began, result
-
-
-def verified(prepared: Prepared, candidates: np.ndarray) -> np.ndarray:
-    """Which candidates our verifier lets pass, after moving them inside by float32 rounding: none is lost to an ulp."""
-    inside = np.clip(candidates.astype(np.float32), prepared.region.lower, prepared.region.upper)
-    return np.array([prepared.verifier.judge(i, x).broken for i, x in enumerate(inside)])
 
 
 def compare(case: Case, host: Host, *, batch: int, repeats: int, threads: int) -> None:
