@@ -81,7 +81,7 @@ class Search:
         reason = self._unfit(stage)
         entrants = ledger.correct.nonzero()[0] if stage.distance else ledger.entrants(stage.share)
         self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
-        while reason is None and tally.goes_on(stage, int(ledger.broken.sum())):
+        while reason is None and tally.goes_on(stage, int(ledger.broken.sum()), len(entrants)):
             self._round(number, stage, entrants, ledger, tally)
             entrants = ledger.entrants(stage.share)
         broken = int(ledger.broken.sum() - before)

@@ -27,9 +27,12 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     error: str | None = None
 
-    def goes_on(self, stage: Stage, broken: int) -> bool:
-        """Whether there is another round: the first one, and others while the last one has broken somebody."""
-        return self.rounds == 0 or (self.rounds < stage.rounds and broken > self.started and self.error is None)
+    def goes_on(self, stage: Stage, broken: int, left: int) -> bool:
+        """Whether there is another round: the first one, and others while the last one has broken somebody and some
+        are left. broken: samples so far."""
+        if self.rounds == 0:
+            return True
+        return self.rounds < stage.rounds and broken > self.started and left > 0 and self.error is None
 
     def begin(self, entrants: np.ndarray, broken: int) -> None:
         """A round begins on these samples, with so many broken before it."""

@@ -63,10 +63,11 @@ def torchattacks_fab(net: Net, case: Case, seed: int) -> Attack:
 def _classifier(net: Net, case: Case) -> object:
     from art.estimators.classification import PyTorchClassifier
 
+    shape = case.samples.shape
     return PyTorchClassifier(
         net,
         loss=nn.CrossEntropyLoss(),
-        input_shape=case.samples.shape,
+        input_shape=(1, *shape) if len(shape) == 2 else shape,
         nb_classes=case.target.classes,
         clip_values=(0.0, 1.0),
         device_type="cpu",

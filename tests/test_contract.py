@@ -189,3 +189,35 @@ def test_a_problem_that_is_changed_is_noticed(method: str, name: str, problem: P
     }
     with pytest.raises(PluginError, match=f"blunder.{method} changes problem.{name} in place; clone it first"):
         calls[method]()
+
+
+def test_a_survey_that_asks_nothing_is_none(problem: Problem) -> None:
+    asked, owners = contract.survey(attack(), problem)
+    assert asked is None
+    assert len(owners) == 0
+
+
+@pytest.mark.parametrize(
+    ("notes", "words"),
+    [
+        (lambda n: torch.zeros(n - 1), "batch of 6 first"),
+        (lambda n: torch.tensor(1.0), "batch of 6 first"),
+        (lambda n: [0] * n, "of type list"),
+    ],
+)
+def test_what_a_survey_leaves_has_a_row_a_sample(problem: Problem, notes: Callable[[int], Any], words: str) -> None:
+    blunder = attack(learn=lambda self, problem, reply: notes(len(problem)))
+    with pytest.raises(PluginError, match=f"blunder.learn .*{words}"):
+        contract.learn(blunder, problem, reply(problem))
+
+
+def test_a_survey_needs_somebody_who_learns(problem: Problem) -> None:
+    with pytest.raises(PluginError, match="does not define `learn`"):
+        contract.learn(attack(), problem, reply(problem))
+
+
+def test_a_mask_of_gradients_is_a_bool_a_point(problem: Problem) -> None:
+    for mask in (torch.ones(N), torch.ones(N - 1, dtype=torch.bool)):
+        blunder = attack(query=lambda self, problem, rows, mask=mask: Query(points=rows.x, gradient=mask))
+        with pytest.raises(PluginError, match="gradient as a bool or as bool"):
+            contract.query(blunder, problem, Rows(x=problem.inputs))

@@ -199,3 +199,56 @@ def test_labels_are_all_that_decision_access_gets() -> None:
     assert reply.labels.tolist() == [0]
     with pytest.raises(PluginError, match="its access is `decision`"):
         reply.need_loss()
+
+
+# gradients at some points, full precision at some
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+def test_a_gradient_at_some_points_only(width: int) -> None:
+    wanted = torch.tensor([True, False, False, True, False])
+    oracle = twin_oracle(width)
+    reply = oracle.ask(Query(points=points(5), gradient=wanted), ce)
+    whole = twin_oracle().ask(Query(points=points(5)), ce)
+    torch.testing.assert_close(reply.scores, whole.scores)
+    torch.testing.assert_close(reply.loss, whole.loss)
+    torch.testing.assert_close(reply.need_gradient()[wanted], whole.need_gradient()[wanted])
+    assert not reply.need_gradient()[~wanted].any()
+    assert oracle.spend.tolist() == [[1, int(one), 0] for one in wanted.tolist()]
+
+
+def test_objectives_are_asked_by_the_place_of_their_points() -> None:
+    asked = points(5)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+
+    def own(scores: Tensor, index: Tensor) -> Tensor:
+        return cross_entropy(scores, labels[index], reduction="none")
+
+    wanted = torch.tensor([False, True, False, True, True])
+    reply = twin_oracle(2).ask(Query(points=asked, gradient=wanted), own)
+    whole = twin_oracle().ask(Query(points=asked), own)
+    torch.testing.assert_close(reply.loss, whole.loss)
+    torch.testing.assert_close(reply.need_gradient()[wanted], whole.need_gradient()[wanted])
+
+
+def test_points_near_the_boundary_are_computed_in_full_precision() -> None:
+    oracle = twin_oracle(precision="float32")
+    full = oracle.full
+
+    class Coarse(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = full.module(x)
+            return scores.round()
+
+    oracle.twin = Twin(module=Coarse(), preprocess=full.preprocess, output=full.output)
+    near = np.array([False, True, False, True])
+    reply = oracle.ask(Query(points=points(4).float(), gradient=False), ce, near)
+    exact = full.logits(points(4).float())
+    torch.testing.assert_close(reply.need_scores()[near], exact[near])
+    torch.testing.assert_close(reply.need_scores()[~near], exact[~near].round())
+
+
+def test_a_twin_that_is_not_rounded_is_full_already() -> None:
+    oracle = twin_oracle()
+    assert oracle.full is oracle.twin
+    assert TwinOracle(target().twin(), execution(precision="bfloat16")).full is not oracle.twin

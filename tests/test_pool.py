@@ -20,7 +20,7 @@ from auditor.attack import Attack, Query, Reply, Rows, join, take
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.claims import Claims
 from auditor.draws import Draws
-from auditor.errors import PluginError, TargetUnavailable
+from auditor.errors import OutOfMemory, PluginError, TargetUnavailable
 from auditor.ledger import Ledger, UnitResult
 from auditor.oracle import DTYPES, TargetOracle, TwinOracle
 from auditor.pool import Pool
@@ -556,3 +556,64 @@ def test_rows_are_taken_and_joined_column_by_column() -> None:
     assert both.done is not None
     assert both.done.tolist() == [False, False, False, True, False]
     assert join([rows]) is rows
+
+
+# the survey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surveying(Walk):
+    """Keeps the scores at the clean input, and logs what each row finds of them."""
+
+    name: ClassVar[str] = "surveying"
+
+    def survey(self, problem: Problem) -> Query:
+        self.log.append(("survey", problem.ids.tolist(), problem.restarts.tolist()))
+        return Query(points=problem.inputs, gradient=False)
+
+    def learn(self, problem: Problem, reply: Reply) -> Tensor:
+        return reply.need_scores()
+
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        assert problem.notes is not None
+        self.log.append(("notes", problem.ids.tolist(), problem.notes.tolist()))
+        return rows
+
+
+@pytest.mark.parametrize("width", [2, 64])
+def test_a_survey_asks_about_each_sample_once_and_its_rows_find_their_part(tmp_path: Path, width: int) -> None:
+    bench = linear_bench(n=5, distance=0.1).at(0.05)
+    walk = Surveying(steps=2)
+    found = play(bench, walk, tmp_path, restarts=3, width=width)
+    assert [one for entry in walk.of("survey") for one in entry[1]] == [0, 1, 2, 3, 4]
+    assert {restart for entry in walk.of("survey") for restart in entry[2]} == {0}
+    scores = bench.target.scores(bench.samples.inputs, batch=1)
+    for _, ids, notes in walk.of("notes"):
+        np.testing.assert_allclose(notes, scores[ids], atol=1e-6)
+    # a forward for the survey; two gradients and a forward a restart; the best point is the clean input, not asked about
+    assert found.spent.tolist() == [[1 + 3 * 3, 3 * 2, 0]] * 5
+
+
+# memory
+
+
+def short_of(memory: int) -> Callable[[Problem, Tensor], Tensor]:
+    """A step that runs out of memory with more rows than this."""
+
+    def move(problem: Problem, x: Tensor) -> Tensor:
+        if len(x) > memory:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return x
+
+    return move
+
+
+def test_running_out_of_memory_is_not_the_attacks_error(tmp_path: Path) -> None:
+    with pytest.raises(OutOfMemory, match="8 rows side by side do not fit"):
+        play(line(9), Walk(steps=3, move=short_of(4)), tmp_path, width=8)
+
+
+def test_with_a_single_row_it_is(tmp_path: Path) -> None:
+    found = play(line(2), Walk(steps=3, move=short_of(0)), tmp_path, width=1)
+    assert found.error is not None
+    assert "out of memory" in found.error

@@ -22,7 +22,7 @@ from auditor.access import Access
 from auditor.attack import AnyAttack, Attack, LibraryAttack, Reply, Rows
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.errors import Interrupted
-from auditor.events import Event, Progress, StageFinished, StageStarted, silent
+from auditor.events import Event, Notice, Progress, StageFinished, StageStarted, silent
 from auditor.execution import Execution
 from auditor.journal import Journal
 from auditor.ledger import Ledger
@@ -127,9 +127,9 @@ def labels_only(made: Bench) -> Bench:
     [
         (
             Square(),
-            lambda: bench(threat=ThreatModel(norm=Norm.L2, epsilon=0.1)),
+            lambda: bench(threat=ThreatModel(norm=Norm.L0, epsilon=1.0, bounds=(0.0, 1.0))),
             {},
-            "square knows linf, the threat is l2",
+            "square knows l2, linf, the threat is l0",
         ),
         (FGSM(), bench, {"access": Access.SCORE}, "fgsm needs gradient access, the audit grants score"),
         (Square(), bench, {"access": Access.DECISION}, "square needs score access, the audit grants decision"),
@@ -349,3 +349,139 @@ def test_labels_alone_do_not_rank_samples(tmp_path: Path) -> None:
 def scaled(made: Bench, factor: float) -> tuple[np.ndarray, np.ndarray]:
     assert isinstance(made.target, LinearTarget)
     return factor * made.target.weight, factor * made.target.bias
+
+
+# rounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lottery(Attack):
+    """Breaks a sample whose id is drawn: each restart has the next id of the list, at the place where it is broken."""
+
+    name: ClassVar[str] = "lottery"
+    access: ClassVar[Access] = Access.GRADIENT
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.LINF})
+
+    steps: int = 1
+    drawn: tuple[int, ...] = ()
+
+    def start(self, problem: Problem) -> Rows:
+        ids = torch.tensor(self.drawn)[problem.restarts.clamp_max(len(self.drawn) - 1)]
+        lucky = problem.wide(problem.ids == ids)
+        return Rows(x=torch.where(lucky, problem.upper, problem.inputs))
+
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        return rows
+
+
+def positive(n: int = 6) -> Bench:
+    """One feature, label 0 below 0.5: every sample falls at the upper end of its box."""
+    target = LinearTarget(np.array([[-1.0], [1.0]]), np.array([0.5, -0.5]))
+    made = linear_bench(shape=(1,), n=n)
+    inputs = np.full((n, 1), 0.4, np.float32)
+    samples = replace(made.samples, inputs=inputs, labels=np.zeros(n, np.int64))
+    return Bench(target=target, samples=samples, threat=ThreatModel(epsilon=0.3))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "rounds", "broken", "played"),
+    [
+        ((0, 1, 9, 2), 9, {0, 1}, 3),  # the third breaks nobody: there is no fourth
+        ((0, 1, 2, 3), 2, {0, 1}, 2),
+        ((9, 1, 2, 3), 9, set(), 1),
+        ((0, 1, 2, 3, 4, 5), 9, {0, 1, 2, 3, 4, 5}, 6),
+    ],
+)
+def test_rounds_go_on_while_the_last_one_broke_somebody(
+    tmp_path: Path, drawn: tuple[int, ...], rounds: int, broken: set[int], played: int
+) -> None:
+    ledger, (row,) = play(positive(), [stage(Lottery(drawn=drawn), rounds=rounds)], tmp_path)
+    assert set(np.flatnonzero(ledger.broken).tolist()) == broken
+    assert row.rounds == played
+    assert row.most_rounds == rounds
+    assert row.entered == 6
+
+
+def test_each_round_has_restarts_of_its_own(tmp_path: Path) -> None:
+    ledger, (row,) = play(positive(), [stage(Lottery(drawn=(9, 0, 9, 1, 9, 9)), restarts=2, rounds=9)], tmp_path)
+    assert set(np.flatnonzero(ledger.broken).tolist()) == {0, 1}
+    assert row.rounds == 3
+
+
+def test_rounds_resume_bit_for_bit(tmp_path: Path) -> None:
+    suite = [stage(PGD(steps=2), rounds=4)]
+    made = bench(n=80, execution=Execution(device="cpu", threads=1, width=4))
+    right = np.ones(80, bool)
+    first = Ledger.of(made.samples, right)
+    whole = bits(first, made.search(tmp_path / "a").play(suite, first))
+    assert whole["rows"][0].rounds > 1
+    journal = Stopping(tmp_path / "b", HEADER, resume=False)
+    journal.units = 3
+    with pytest.raises(Interrupted):
+        replace(made.search(tmp_path / "c"), journal=journal).play(suite, Ledger.of(made.samples, right))
+    again = Ledger.of(made.samples, right)
+    search = replace(made.search(tmp_path / "d"), journal=Journal(tmp_path / "b", HEADER, resume=True))
+    assert bits(again, search.play(suite, again)) == whole
+
+
+# budgets
+
+
+def test_no_sample_costs_more_than_the_budget_says(tmp_path: Path) -> None:
+    suite = [stage(PGD(steps=5), restarts=3), stage(APGD(steps=7), rounds=4), stage(Square(steps=9), restarts=2)]
+    ledger, rows = play(bench().at(1e-4), suite, tmp_path, doubt=-1.0)
+    assert [(row.budget.forwards, row.budget.backwards, row.budget.queries) for row in rows] == [
+        (18, 15, 0),
+        (4 * 8, 4 * 7, 0),
+        (0, 0, 20),
+    ]
+    assert ledger.spent.tolist() == [[18 + 8, 15 + 7, 20]] * len(ledger.spent)  # one round breaks nobody: no second
+
+
+# memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hungry(PGD):
+    """PGD that takes the memory of so many rows at once."""
+
+    name: ClassVar[str] = "hungry"
+    room: int = 4
+
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        if len(problem) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().step(problem, rows, reply)
+
+
+def test_where_memory_runs_out_the_search_goes_on_at_half_the_width(tmp_path: Path) -> None:
+    wide = bench(execution=Execution(device="cpu", threads=1, width=16))
+    narrow = bench(execution=Execution(device="cpu", threads=1, width=4))
+    heard: list[Event] = []
+    search = replace(wide.search(tmp_path / "a"), listen=heard.append)
+    ledger = Ledger.of(wide.samples, np.ones(40, bool))
+    (row,) = search.play([stage(Hungry(steps=6))], ledger)
+    other, _ = play(narrow, [stage(Hungry(steps=6))], tmp_path / "b")
+    assert row.status == "ran"
+    assert search.narrowings == [16, 8]
+    assert [event.text for event in heard if isinstance(event, Notice)] == [
+        "16 rows side by side do not fit into memory. The search goes on with 8.",
+        "8 rows side by side do not fit into memory. The search goes on with 4.",
+    ]
+    np.testing.assert_array_equal(ledger.broken, other.broken)
+    assert ledger.broken.any()
+
+
+def test_a_resumed_search_knows_how_much_memory_there_was(tmp_path: Path) -> None:
+    made = bench(n=80, execution=Execution(device="cpu", threads=1, width=16))
+    suite = [stage(Hungry(steps=6)), stage(Hungry(steps=3))]
+    journal = Journal(tmp_path, HEADER, resume=False)
+    first = replace(made.search(tmp_path / "a"), journal=journal)
+    whole = Ledger.of(made.samples, np.ones(80, bool))
+    rows = first.play(suite, whole)
+    second = replace(
+        made.search(tmp_path / "b"), journal=Journal(tmp_path, HEADER, resume=True), narrowings=[], oracles={}
+    )
+    again = Ledger.of(made.samples, np.ones(80, bool))
+    assert bits(again, second.play(suite, again)) == bits(whole, rows)
+    assert second.narrowings == first.narrowings == [16, 8]
