@@ -81,3 +81,65 @@ LIBRARIES: dict[str, Callable[[Net, Case, int], Attack]] = {
     "foolbox-fmn": foolbox_fmn,
     "torchattacks-fab": torchattacks_fab,
 }
+
+
+def _foolbox(name: str, **options: float) -> Callable[[Net, Case, int], Attack]:
+    """A minimum-norm attack of Foolbox with so many steps."""
+
+    def build(net: Net, case: Case, steps: int) -> Attack:
+        import foolbox
+
+        model = foolbox.PyTorchModel(net.eval(), bounds=(0, 1), device="cpu")
+        attack = getattr(foolbox.attacks, name)(steps=steps, **options)
+        return lambda x, y: attack(model, x, y, epsilons=None)[1]
+
+    return build
+
+
+def _foolbox_search(name: str, searches: int, **options: float) -> Callable[[Net, Case, int], Attack]:
+    """One that searches for its constant: its steps are shared out among the searches."""
+
+    def build(net: Net, case: Case, steps: int) -> Attack:
+        import foolbox
+
+        model = foolbox.PyTorchModel(net.eval(), bounds=(0, 1), device="cpu")
+        attack = getattr(foolbox.attacks, name)(binary_search_steps=searches, steps=steps // searches, **options)
+        return lambda x, y: attack(model, x, y, epsilons=None)[1]
+
+    return build
+
+
+def _art(name: str, **options: object) -> Callable[[Net, Case, int], Attack]:
+    """A minimum-norm attack of ART; `steps` names the option that holds its iterations, `searches` divides them."""
+
+    def build(net: Net, case: Case, steps: int) -> Attack:
+        from art.attacks import evasion
+
+        own = dict(options)
+        count, searches = str(own.pop("steps", "max_iter")), int(str(own.pop("searches", 1)))
+        attack = getattr(evasion, name)(_classifier(net.eval(), case), **{count: steps // searches}, **own)
+        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+    return build
+
+
+MINIMUM_NORM: dict[str, dict[str, Callable[[Net, Case, int], Attack]]] = {
+    "l2": {
+        "foolbox ddn": _foolbox("DDNAttack"),
+        "foolbox fmn": _foolbox("L2FMNAttack"),
+        "foolbox cw": _foolbox_search("L2CarliniWagnerAttack", 5),
+        "art deepfool": _art("DeepFool", verbose=False, batch_size=64),
+        "art cw": _art("CarliniL2Method", searches=5, binary_search_steps=5, batch_size=64, verbose=False),
+    },
+    "l1": {
+        "foolbox fmn": _foolbox("L1FMNAttack"),
+        "foolbox ead": _foolbox_search("EADAttack", 5),
+        "art ead": _art("ElasticNet", searches=5, binary_search_steps=5, batch_size=64, verbose=False),
+    },
+    "l0": {
+        "foolbox fmn": _foolbox("L0FMNAttack"),
+        "art jsma": _art("SaliencyMapMethod", steps="batch_size", theta=1.0, gamma=1.0, verbose=False),
+    },
+    "linf": {"foolbox fmn": _foolbox("LInfFMNAttack")},
+}
+"""Other libraries' minimum-norm attacks by norm, each with the same number of steps."""
