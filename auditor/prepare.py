@@ -8,8 +8,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from auditor.access import Access
-from auditor.attack import Attack
 from auditor.defense import Defense
 from auditor.errors import SamplesError, UsageError
 from auditor.events import Listener, Notice
@@ -99,24 +97,23 @@ def _cost(job: Job, search: Search) -> float:
     """Seconds that a sample which withstands everything will take, from one timed batch of twin and target."""
     batch = min(job.execution.width, len(search.samples))
     x = search.samples.inputs[:batch]
-    passes = {Access.GRADIENT: 0.0, Access.SCORE: 0.0, Access.DECISION: 0.0}
-    for stage in job.suite:
-        if isinstance(stage.attack, Attack) and search._unfit(stage) is None:
-            passes[stage.attack.access] += stage.share * stage.restarts * (stage.attack.steps + 1)
+    budgets = [(stage.share, stage.budget(search.target.classes)) for stage in job.suite if search.unfit(stage) is None]
+    forwards, backwards, queries = (sum(share * budget[kind] for share, budget in budgets) for kind in range(3))
     began = time.perf_counter()
     search.target.scores(x, batch=batch)
     query = (time.perf_counter() - began) / batch
-    step = 0.0
+    forward = backward = 0.0
     if search.twin is not None:
         points = torch.from_numpy(x).to(job.execution.device).requires_grad_()
         search.twin.module.float()
         for _ in range(2):  # the first pass warms up
             began = time.perf_counter()
             logits = search.twin.logits(points)
+            forward = (time.perf_counter() - began) / batch
             if logits.requires_grad:
                 torch.autograd.grad(logits.sum(), points)
-            step = (time.perf_counter() - began) / batch
-    return passes[Access.GRADIENT] * step + (passes[Access.SCORE] + passes[Access.DECISION]) * query
+            backward = (time.perf_counter() - began) / batch - forward
+    return forwards * forward + backwards * backward + queries * query
 
 
 def duration(seconds: float) -> str:

@@ -78,7 +78,7 @@ class Search:
     def _stage(self, number: int, stage: Stage, stages: int, ledger: Ledger) -> AttackRow:
         tally = Tally()
         before = ledger.broken.sum()
-        reason = self._unfit(stage)
+        reason = self.unfit(stage)
         entrants = ledger.correct.nonzero()[0] if stage.distance else ledger.entrants(stage.share)
         self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
         while reason is None and tally.goes_on(stage, int(ledger.broken.sum()), len(entrants)):
@@ -115,7 +115,7 @@ class Search:
             ledger.apply(number, result)
             tally.add(result)
 
-    def _unfit(self, stage: Stage) -> str | None:
+    def unfit(self, stage: Stage) -> str | None:
         """Why a stage can't run here, in words; None where it can."""
         attack = stage.attack
         if self.threat.norm not in attack.norms:

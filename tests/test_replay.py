@@ -1,0 +1,88 @@
+"""`advaudit verify` on what a distance stage left: every nearest example is replayed, and what was edited is noticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from auditor.cli import main
+from auditor.errors import RecordError
+from auditor.folder import write_arrays, write_record
+from auditor.record import EVIDENCE, Record, digest_outcomes, read_evidence, read_record
+from auditor.replay import replay
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "mnist"
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scan") / "out"
+    arguments = ["scan", str(EXAMPLES / "natural.onnx"), "--data", str(EXAMPLES / "samples.npz"), "--epsilon", "0.05"]
+    arguments += ["--config", str(EXAMPLES / "natural.toml"), "--limit", "12", "--out", str(folder)]
+    result = CliRunner().invoke(main, [*arguments, "--attack", "fgsm", "--attack", "fmn:steps=40,distance=true"])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def copied(scanned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(scanned, tmp_path / "copy"))
+
+
+def rewrite(folder: Path, record: Record, evidence: dict[str, np.ndarray]) -> None:
+    """Write both so that only their meaning, not their digest, can give them away."""
+    digest = digest_outcomes(record.outcomes, evidence)
+    write_record(folder, msgspec.structs.replace(record, outcomes_digest=digest))
+    write_arrays(folder / EVIDENCE, evidence)
+
+
+def test_the_record_has_distances_and_a_curve(scanned: Path) -> None:
+    record, evidence = read_record(scanned), read_evidence(scanned)
+    right = [outcome for outcome in record.outcomes if outcome.status != "misclassified"]
+    assert all(outcome.nearest is not None for outcome in right)
+    assert evidence["near_id"].tolist() == [outcome.id for outcome in right]
+    assert record.metrics.median_distance is not None
+    at = {point.epsilon: point.robust_accuracy for point in record.curve}
+    assert at[0.05] == record.metrics.robust_accuracy
+    assert at[0.0] == record.metrics.clean_accuracy
+    within = [outcome for outcome in right if (outcome.nearest or 1) <= 0.05]
+    assert all(outcome.status == "broken" for outcome in within)
+
+
+def test_every_example_holds(scanned: Path) -> None:
+    result = replay(scanned)
+    assert result.whole
+    assert result.near == result.near_held == len(read_evidence(scanned)["near_id"])
+    assert f"{result.near} of {result.near} nearest ones hold" in result.text
+
+
+def test_a_distance_that_is_not_the_examples_own_is_noticed(copied: Path) -> None:
+    record = read_record(copied)
+    first = next(i for i, outcome in enumerate(record.outcomes) if outcome.nearest is not None)
+    outcomes = list(record.outcomes)
+    outcomes[first] = msgspec.structs.replace(outcomes[first], nearest=2 * (outcomes[first].nearest or 0))
+    rewrite(copied, msgspec.structs.replace(record, outcomes=outcomes), read_evidence(copied))
+    result = replay(copied)
+    assert not result.whole
+    assert result.failures == {"another distance than recorded": 1}
+
+
+def test_an_example_that_fools_nobody_is_noticed(copied: Path) -> None:
+    record, evidence = read_record(copied), read_evidence(copied)
+    evidence["near_x_adv"][0] = evidence["near_x"][0]
+    evidence["near_x_adv"][0, ..., 0] += np.float32(1e-4)
+    rewrite(copied, record, evidence)
+    result = replay(copied)
+    assert (result.near_held, result.held) == (result.near - 1, result.n)
+
+
+def test_examples_that_are_missing_are_noticed(copied: Path) -> None:
+    record, evidence = read_record(copied), read_evidence(copied)
+    rewrite(copied, record, {name: a[1:] if name.startswith("near_") else a for name, a in evidence.items()})
+    with pytest.raises(RecordError, match="nearest examples"):
+        replay(copied)
