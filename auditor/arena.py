@@ -60,6 +60,7 @@ class Arena:
             norm=self.threat.norm,
             grid=self.threat.grid,
             classes=place.classes,
+            limits=self.threat.limits,
             inputs=self.inputs[slots],
             labels=self.labels[slots],
             targets=self.targets[slots],

@@ -186,7 +186,8 @@ class Attack(ABC):
     def survey(self, problem: Problem) -> Query | None:
         """What to ask about each sample once, before its rows begin: for what all its restarts share.
 
-        problem: one row a sample, of restart 0. None, the default, asks nothing. Its points are not proposed.
+        problem: one row a sample, of restart 0. None, the default, asks nothing. Its points are not proposed; a gradient
+        is that of minus the margin.
         """
         return None
 
@@ -194,9 +195,14 @@ class Attack(ABC):
         """What to keep of the survey, `[batch, …]`: each row finds its sample's part in `problem.notes`."""
         raise PluginError(f"{self.name} has a survey, but does not define `learn`.")
 
+    @property
+    def replies(self) -> int:
+        """How many replies a row gets: `steps`, unless a step takes several."""
+        return self.steps
+
     def cost(self, classes: int) -> tuple[int, int]:
         """Forwards and backwards (gradient access) or queries and 0 that one row costs which runs to its end."""
-        return self.steps + 1, self.steps if self.access is Access.GRADIENT else 0
+        return self.replies + 1, self.replies if self.access is Access.GRADIENT else 0
 
     def survey_cost(self, classes: int) -> tuple[int, int]:
         """The same of the survey, once a sample and round."""

@@ -116,7 +116,7 @@ class Pool:
                 continue
             problem = self.problem(STEP)
             self.rows = contract.step(self.attack, problem, self.rows, reply)
-            self.ages = (self.ages + 1).clamp_max(self.attack.steps)
+            self.ages = (self.ages + 1).clamp_max(self.attack.replies)
             if contract.fits(self.rows, problem):
                 self.retire(dead)
             else:
@@ -133,10 +133,9 @@ class Pool:
             query, owners = contract.survey(self.attack, problem)
             if query is None:
                 return
-            rows = Rows(x=problem.inputs)
 
             try:
-                reply = self.oracle.ask(query, self.objective(query, problem, rows))
+                reply = self.oracle.ask(query, self.margin(query, problem))
             except TargetUnavailable:
                 self.claims.lost[:] = True
                 return
@@ -147,14 +146,14 @@ class Pool:
     def progress(self) -> float:
         """How much of the unit is done, in samples: solved ones count whole, others by the steps of their rows."""
         left = np.where(self.claims.settled, 0, self.pending).astype(np.float64)
-        under_way = (self.ages.cpu().numpy() / self.attack.steps)[~self.claims.settled[self.places]].sum()
+        under_way = (self.ages.cpu().numpy() / self.attack.replies)[~self.claims.settled[self.places]].sum()
         return float(len(left) - (left.sum() - under_way) / self.restarts_each)
 
     def problem(self, phase: int) -> Problem:
         """The rows' problem; what does not change from step to step is gathered once."""
         if self.gathered is None:
             self.gathered = self.arena.problem(self.slots, self.restarts)
-        return self.gathered.at(self.ages.clamp_max(self.attack.steps - 1), phase)  # an idle row grows no older
+        return self.gathered.at(self.ages.clamp_max(self.attack.replies - 1), phase)  # an idle row grows no older
 
     def refill(self) -> bool:
         """Fill free slots from the queue; False when nothing is left to do."""
@@ -203,6 +202,15 @@ class Pool:
         dead[owners[broke]] = True
         return reply, dead
 
+    def margin(self, query: Query, problem: Problem) -> Objective:
+        """What a survey climbs, which has no rows yet: minus the margin of the goal."""
+        owner = query.owner
+
+        def objective(scores: Tensor, index: Tensor) -> Tensor:
+            return -problem.take(index if owner is None else owner[index]).margin(scores)
+
+        return objective
+
     def objective(self, query: Query, problem: Problem, rows: Rows) -> Objective:
         """The attack's objective, for any of the query's points."""
         owner = query.owner
@@ -226,7 +234,7 @@ class Pool:
             return
         gone = dead | self.claims.settled[self.places]
         claims = np.zeros(len(gone), bool) if rows.done is None else rows.done.cpu().numpy()
-        ending = ~gone & ~self.idle & (claims | (self.ages.cpu().numpy() >= self.attack.steps))
+        ending = ~gone & ~self.idle & (claims | (self.ages.cpu().numpy() >= self.attack.replies))
         if ending.any():
             index = torch.from_numpy(np.flatnonzero(ending)).to(self.slots.device)
             self.ended.append(Ended(self.slots[index], self.restarts[index], rows.x[index], claims[ending]))

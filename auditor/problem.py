@@ -9,19 +9,13 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from auditor import geometry
 from auditor.draws import Draws
+from auditor.errors import PluginError
+from auditor.geometry import ORDER as ORDER
+from auditor.grid import snapped
 from auditor.losses import find_loss, margin
 from auditor.threat import Norm
-
-ROUNDING = 2.0**-24
-"""Relative error of one float32 rounding."""
-SHRINKINGS = 4
-"""Rounds in which a point's way to the l2 ball is lengthened by what the box cuts off; each stays inside."""
-SHORTENED = tuple(1 - step / 64 for step in range(16, -1, -1))
-"""Shares of the way to a point, at which it is tried whether the nearest step of the grid lies in the ball."""
-
-ORDER = {Norm.LINF: float("inf"), Norm.L2: 2.0, Norm.L1: 1.0, Norm.L0: 0.0}
-"""Each norm's p."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +47,7 @@ class Problem:
     restarts: Tensor
     ages: Tensor
     draws: Draws
+    limits: tuple[float, float] | None = None
     notes: Tensor | None = None
     projected: list[tuple[Tensor, int]] = field(default_factory=list, repr=False, compare=False)
 
@@ -95,53 +90,95 @@ class Problem:
 
     # the norm
 
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """The change of size 1 in the threat's norm that climbs the linearised loss fastest; 0 where gradient is 0."""
-        weighted = gradient if self.weights is None else gradient * self.weights
+    def steepest(self, gradient: Tensor, points: Tensor | None = None) -> Tensor:
+        """The change of size 1 in the threat's norm that climbs the linearised loss fastest; 0 where gradient is 0.
+
+        In l1 that is one feature, the steepest of those that are not frozen; in l0 it is one too, which goes all the
+        way to its bound, where that raises the loss most (one weight far where there is no bound). points: where the
+        step begins, for l0 to measure the way from there, and for l2 and l1 to pass over what the box stops there.
+        """
         if self.norm is Norm.LINF:
-            direction = weighted.sign()
-        else:
-            weighted = torch.where(self.upper > self.lower, weighted, 0)  # a frozen feature takes no share of the step
-            direction = weighted / self.wide(_size(weighted).clamp_min(torch.finfo(gradient.dtype).tiny))
-        return direction if self.weights is None else direction * self.weights
+            return geometry.steepest(self.norm, gradient, None, self.weights)
+        start = self.inputs if points is None else points
+        if self.norm is Norm.L0:
+            return geometry.farthest(gradient, *(bound - start for bound in self._limits(start)))
+        free = self.upper > self.lower
+        if points is not None:
+            free = free & torch.where(gradient > 0, start < self.upper, start > self.lower)
+        return geometry.steepest(self.norm, gradient, free, self.weights)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        """How fast the linearised loss can rise per unit of distance, `[batch]`; frozen features can't help.
+
+        Raises PluginError in l0, which counts features however far they go.
+        """
+        if self.norm not in (Norm.LINF, Norm.L2, Norm.L1):
+            raise PluginError(f"Only linf, l2 and l1 have a dual norm, an attack asks for that of {self.norm}.")
+        return geometry.dual(self.norm, gradient, self.upper > self.lower, self.weights)
 
     def size(self, points: Tensor) -> Tensor:
-        """How far points `[batch, *shape]` are from the inputs in the threat's norm, `[batch]`; l0 counts features."""
-        change = points - self.inputs
-        change = (change if self.weights is None else change / self.weights).flatten(1)
-        length: Tensor = change.norm(p=ORDER[self.norm], dim=1)
-        return length
+        """How far points `[batch, *shape]` are from the inputs in the threat's norm, `[batch]`.
+
+        l0 counts features, by which every value of the array is meant.
+        """
+        return geometry.size(self.norm, points - self.inputs, self.weights)
 
     def project(self, points: Tensor) -> Tensor:
-        """The points, moved into the threat model; never outside it by rounding, which is always inward.
+        """The nearest points of ball and bounds, by the euclidean length of change / weights; inside ones stay.
 
-        All but its grid: the host brings points there when it asks about them (`on_grid`), so that small steps add up.
+        Never outside by rounding, which is always inward. All but the threat's grid: the host brings points there
+        when it asks about them (`on_grid`), so that small steps add up.
         """
+        box = (self.inputs, self.lower, self.upper)
         if self.norm is Norm.L2:
-            points = self._shrunk(points)
+            points = geometry.to_l2(points, *box, self.radius(), self.weights)
+        elif self.norm is Norm.L1:
+            points = geometry.to_l1(points, *box, self.epsilon, self.weights)
+        elif self.norm is Norm.L0:
+            points = geometry.to_l0(points, *box, self.epsilon, self.weights)
         points = points.clamp(self.lower, self.upper)
-        if self.norm in (Norm.LINF, Norm.L2):  # the balls of the others are wider than the box it has been brought to
-            self.projected[:] = [(points, points._version)]
+        self.projected[:] = [(points, points._version)]
         return points
 
     def random_point(self) -> Tensor:
-        """A point drawn uniformly from the ball, then clipped to the bounds: one draw (two for l2)."""
-        shape, dtype = self.inputs.shape[1:], self.inputs.dtype
-        if self.norm is Norm.LINF:
-            share = self.draws.uniform(*shape, dtype=dtype)
-            return self.project(self.lower + share * (self.upper - self.lower))
-        direction = self.draws.normal(*shape, dtype=dtype)
-        size = self.draws.uniform(dtype=dtype) ** (1 / direction[0].numel())
-        step = direction * self.wide(size * self.epsilon / _size(direction).clamp_min(1e-30))
-        return self.project(self.inputs + (step if self.weights is None else step * self.weights))
+        """A point drawn uniformly from the ball, then clipped to the bounds: one draw for linf, else two.
+
+        l0: floor(epsilon) random features at random values. Infinite epsilon: uniform within the bounds. An infinite
+        bound is taken to be one weight away from the input, here and in `random_corner`.
+        """
+        shape, dtype, features = self.inputs.shape[1:], self.inputs.dtype, self.inputs[0].numel()
+        if self.norm is Norm.L0:
+            return self.project(self._some_features(self._between(self.draws.uniform(*shape, dtype=dtype))))
+        if self.norm is Norm.L2:
+            step = self.draws.normal(*shape, dtype=dtype)
+            size = self.draws.uniform(dtype=dtype) ** (1 / features)
+            share, length = torch.special.ndtr(step), geometry.length(step).clamp_min(1e-30) / size
+        elif self.norm is Norm.L1:  # exponential draws, one too many, over their sum
+            drawn = self.draws.uniform(features + 1, dtype=dtype)
+            share, steps = drawn[:, :-1].reshape(self.inputs.shape), -torch.log1p(-drawn)
+            length = steps.sum(dim=1).clamp_min(1e-30)
+            step = steps[:, :-1].reshape(self.inputs.shape) * self.draws.signs(*shape, dtype=dtype)
+        else:
+            return self.project(self._between(self.draws.uniform(*shape, dtype=dtype)))
+        step = step * self.wide(self.epsilon / length)
+        point = self.inputs + (step if self.weights is None else step * self.weights)
+        return self.project(torch.where(self.wide(self.epsilon.isinf()), self._between(share), point))
 
     def random_corner(self) -> Tensor:
-        """A random vertex of the linf box, or a random point on the l2 sphere."""
+        """A random vertex of the linf box, a random point on the l2 sphere, one feature by epsilon or as far as the
+        bounds let it (l1), or floor(epsilon) features at random bounds (l0). Infinite epsilon: a vertex of the box."""
         shape, dtype = self.inputs.shape[1:], self.inputs.dtype
+        lower, upper = self._limits(self.inputs)
+        if self.norm is Norm.L1:
+            return self._one_feature(lower, upper)
         signs = self.draws.signs(*shape, dtype=dtype)
-        if self.norm is Norm.LINF:
-            return self.project(torch.where(signs > 0, self.upper, self.lower))
-        return self.project(self.inputs + self.wide(self.epsilon) * self.steepest(signs))
+        vertex = torch.where(signs > 0, upper, lower)
+        if self.norm is Norm.L0:
+            return self.project(self._some_features(vertex))
+        if self.norm is Norm.L2:
+            point = self.inputs + self.wide(self.epsilon) * self.steepest(signs)
+            vertex = torch.where(self.wide(self.epsilon.isinf()), vertex, point)
+        return self.project(vertex)
 
     def contains(self, points: Tensor) -> Tensor:
         """Which points lie inside, bool `[batch]`, to working precision. The verifier decides, not this."""
@@ -152,38 +189,15 @@ class Problem:
             inside = torch.ones_like(self.labels, dtype=torch.bool)
         else:
             inside = ((points >= self.lower) & (points <= self.upper)).flatten(1).all(dim=1)
-        if self.norm is Norm.LINF:
+        if self.norm not in (Norm.L2, Norm.L1, Norm.L0):
             return inside  # the box is the ball
-        return inside & (self.size(points) <= self.epsilon * (1 + 1e-6))
+        return inside & (self.size(points) <= self.epsilon * (1 if self.norm is Norm.L0 else 1 + 1e-6))
 
     def radius(self) -> Tensor:
-        """epsilon less what rounding a point to float32 can add to an l2 distance, `[batch]`."""
-        reach = torch.maximum(self.lower.abs(), self.upper.abs()).nan_to_num(posinf=0.0)
-        reach = reach if self.weights is None else reach / self.weights
-        return (self.epsilon * (1 - 2e-6) - ROUNDING * _size(reach)).clamp_min(0)
-
-    def _shrunk(self, points: Tensor) -> Tensor:
-        """The points, drawn towards the inputs until what the box leaves of them is in the l2 ball.
-
-        With the clamp that follows, that is the nearest point of ball and box in the weighted norm. Shrinking to the
-        ball first and clamping then ends well inside it wherever the box cuts something off, and attacks with it.
-        """
-        tiny = torch.finfo(points.dtype).tiny
-        change, radius = points - self.inputs, self.radius()
-        low, high = self.lower - self.inputs, self.upper - self.inputs
-        scaled = change if self.weights is None else change / self.weights
-        factor = (radius / _size(scaled).clamp_min(tiny)).clamp_max(1)
-        for _ in range(SHRINKINGS):
-            moved = change * self.wide(factor)
-            kept = moved.clamp(low, high)
-            free = kept == moved
-            if bool(free.all()):
-                break
-            cut = torch.where(free, 0, kept if self.weights is None else kept / self.weights)
-            room = (radius.square() - _size(cut).square()).clamp_min(0).sqrt()
-            longest = room / _size(torch.where(free, scaled, 0)).clamp_min(tiny)
-            factor = torch.maximum(factor, longest.clamp_max(1))
-        return torch.where(self.wide(factor) < 1, self.inputs + change * self.wide(factor), points)
+        """epsilon less what rounding a point to float32 can add to the distance, `[batch]`; whole in l0."""
+        if self.norm is Norm.L2:
+            return geometry.l2_radius(self.epsilon, self.lower, self.upper, self.weights)
+        return self.epsilon.floor() if self.norm is Norm.L0 else self.epsilon * (1 - 2e-6)
 
     def on_grid(self, points: Tensor) -> Tensor:
         """The points as the deployed input can hold them: the nearest of its steps; all as they are without a grid.
@@ -192,30 +206,34 @@ class Problem:
         """
         if self.grid is None:
             return points
-        spacing = self.grid
-        centre = (self.inputs.double() / spacing).round()
-        change = points.double() / spacing - centre
-        nearest = change.round()
-        if self.norm is not Norm.LINF:  # the box of linf ends on the grid
-            weights = 1 if self.weights is None else self.weights.double()
-            epsilon = self.epsilon if self.weights is None else self.epsilon * (1 - 1e-6)  # weights are rounded here
+        return snapped(self.norm, self.grid, points, self.inputs, self.epsilon, self.weights)
 
-            def inside(steps: Tensor) -> Tensor:
-                size = (steps * spacing / weights).flatten(1).norm(p=ORDER[self.norm], dim=1)
-                return self.wide(size <= epsilon)
+    def _limits(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """The box; where it is infinite, a weight away from the start."""
+        away = 1 if self.weights is None else self.weights
+        lower = torch.where(self.lower.isinf(), start - away, self.lower)
+        return lower, torch.where(self.upper.isinf(), start + away, self.upper)
 
-            rounded = (change + 1e-6 * change.sign()).trunc()
-            for share in SHORTENED:
-                shorter = (share * change).round()
-                rounded = torch.where(inside(shorter), shorter, rounded)
-            nearest = torch.where(inside(change * (1 - 1e-6)), rounded, nearest)
-        return ((centre + nearest) * spacing).float().to(points.dtype)
+    def _between(self, share: Tensor) -> Tensor:
+        lower, upper = self._limits(self.inputs)
+        return lower + share * (upper - lower)
+
+    def _some_features(self, values: Tensor) -> Tensor:
+        """The inputs, with floor(epsilon) random features of those that may change at these values."""
+        order = self.draws.uniform(*self.inputs.shape[1:], dtype=self.inputs.dtype)
+        order = torch.where(self.upper > self.lower, order, -1)
+        return torch.where(geometry.largest(order, self.radius()), values, self.inputs)
+
+    def _one_feature(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """The inputs, with one random feature of those that may change moved to the edge of the l1 ball or a limit."""
+        free = (self.upper > self.lower).flatten(1)
+        place = self.draws.integers(free.sum(dim=1).clamp_min(1))
+        chosen = (free & (free.cumsum(dim=1) == place[:, None] + 1)).reshape(self.inputs.shape)
+        up = self.wide(self.draws.signs()) > 0
+        up = torch.where(self.inputs < self.upper, up | (self.inputs <= self.lower), False)  # the side with room
+        room = torch.where(up, upper - self.inputs, lower - self.inputs)
+        edge = self.wide(self.epsilon) if self.weights is None else self.wide(self.epsilon) * self.weights
+        return self.project(self.inputs + torch.where(chosen, room.clamp(-edge, edge), 0))
 
 
 PER_ROW = ("inputs", "labels", "targets", "epsilon", "lower", "upper", "slots", "ids", "restarts", "ages")
-
-
-def _size(change: Tensor) -> Tensor:
-    """Euclidean length of each row, `[batch]`."""
-    length: Tensor = change.flatten(1).norm(dim=1)
-    return length

@@ -81,8 +81,8 @@ def main() -> None:
             n = r["n"]
             print(
                 f"| {name} ({FILES.get(name, '')}) | {n} | {r['robust']:.3f} | {r['seconds']:.1f} | "
-                f"{1e3 * r['seconds'] / n:.1f} | {r['forwards'] / n:.0f} + {r['backwards'] / n:.0f} | {r['data']:.0f} | "
-                f"{r['peak']:.0f} | {r['peak'] - r['loaded']:.0f} |",
+                f"{1e3 * r['seconds'] / n:.1f} | {r['forwards'] / n:.0f} + {r['backwards'] / n:.0f} | "
+                f"{r['data']:.0f} | {r['peak']:.0f} | {r['peak'] - r['loaded']:.0f} |",
                 flush=True,
             )
 

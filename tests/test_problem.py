@@ -57,6 +57,15 @@ THREATS: dict[str, dict[str, Any]] = {
     "l2 weighted": {"norm": Norm.L2, "weights": "random"},
     "l2 weighted on the grid": {"norm": Norm.L2, "weights": "random", "grid": 1 / 255},
     "l2 weighted, frozen, bounded": {"norm": Norm.L2, "weights": "random", "frozen": "half", "bounds": (0, 1)},
+    "l1": {"norm": Norm.L1},
+    "l1 bounded": {"norm": Norm.L1, "bounds": (0, 1)},
+    "l1 on the grid": {"norm": Norm.L1, "bounds": (0, 1), "grid": 1 / 255},
+    "l1 weighted on the grid": {"norm": Norm.L1, "weights": "random", "grid": 1 / 255},
+    "l1 weighted, frozen, bounded": {"norm": Norm.L1, "weights": "random", "frozen": "half", "bounds": (0, 1)},
+    "l0 bounded": {"norm": Norm.L0, "bounds": (0, 1)},
+    "l0 on the grid": {"norm": Norm.L0, "bounds": (0, 1), "grid": 1 / 255},
+    "l0 weighted on the grid": {"norm": Norm.L0, "weights": "random", "bounds": (0, 1), "grid": 1 / 255},
+    "l0 weighted, frozen, bounded": {"norm": Norm.L0, "weights": "random", "frozen": "half", "bounds": (-1, 1)},
 }
 
 
@@ -80,6 +89,7 @@ def wild_points(problem: Problem) -> list[Tensor]:
     sparse = noise * (torch.rand(x.shape, generator=generator).to(x) < 0.05)
     for direction in (problem.steepest(noise), problem.steepest(sparse), noise):
         found += [x + problem.wide(problem.epsilon) * scale * direction for scale in (0.3, 1, 1 + 1e-7, 3, 1e6)]
+    found += [x + scale * sparse for scale in (1e-3, 1, 100)]
     return [*found, problem.random_point(), problem.random_corner(), torch.zeros_like(x), x]
 
 
@@ -98,7 +108,7 @@ def test_what_is_projected_is_never_refused(name: str, features: int, dtype: tor
 
 
 @pytest.mark.parametrize("magnitude", [1e-9, 1e-3, 255.0, 1e4, 1e15])
-@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2, Norm.L1, Norm.L0])
 def test_neither_at_other_magnitudes(norm: Norm, magnitude: float) -> None:
     for relative in (1e-7, 1e-3, 1.0, 1e3):
         inputs = (magnitude * RNG.uniform(-1, 1, (6, 200))).astype(np.float32)
@@ -147,10 +157,10 @@ def test_l2_projection_is_the_nearest_point_of_ball_and_box(name: str) -> None:
         assert float((found - nearest).norm(dim=1).max()) < 1e-4 * 0.3
 
 
-@pytest.mark.parametrize("name", ["linf on the grid", "l2 on the grid", "l2 weighted on the grid"])
+@pytest.mark.parametrize("name", ["linf on the grid", "l2 on the grid", "l2 weighted on the grid", "l1 on the grid"])
 def test_the_grid_is_reached_by_the_shortest_way(name: str) -> None:
     for features, epsilon in ((10, 40 / 255), (3000, 0.5)):
-        inputs, threat = case(name, features, epsilon)
+        inputs, threat = case(name, features, epsilon, n=40)
         problem, _ = pose(inputs, threat, torch.float64)
         direction = problem.steepest(problem.draws.normal(features, dtype=torch.float64))
         points = problem.project(problem.inputs + problem.wide(problem.epsilon) * direction)
@@ -160,7 +170,8 @@ def test_the_grid_is_reached_by_the_shortest_way(name: str) -> None:
             assert float((snapped - points).abs().max()) <= 0.5 / 255 + 1e-6
         else:  # the edge of the ball is not on the grid: a little of the way is given up
             weights = 1 if problem.weights is None else problem.weights
-            before, after = (((p - problem.inputs) / weights).norm(dim=1) for p in (points, snapped))
+            order = 2 if threat.norm is Norm.L2 else 1
+            before, after = (((p - problem.inputs) / weights).norm(order, dim=1) for p in (points, snapped))
             assert float((before - after).max()) < 0.04 * epsilon
             assert float(after.max()) <= epsilon * (1 + 1e-6)
 

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from auditor.plugins.attacks.fgsm import FGSM
+from walks import BIAS, WEIGHT, X, check_threats, fixture, walk
 
-from auditor.bench import Bench, LinearTarget, Trial, linear_bench
+from auditor.bench import LinearTarget, Trial, linear_bench
 from auditor.execution import Execution
-from auditor.samples import Samples
 from auditor.testing import check_attack
 from auditor.threat import Goal, Norm, ThreatModel
 
-WEIGHT = np.array([[1, -2, 0, 1], [0, 1, 1, -1], [-1, 0, 2, 0]], float)
-BIAS = np.array([0.1, 0, -0.2])
-X = np.array([[0.9, 0.2, 0.4, 0.8]], np.float32)
 RADII = {Norm.LINF: (0.228571, 0.242857), Norm.L2: (0.413118, 0.471495)}
 """Least epsilon at which class 1 and class 2 overtake class 0 at X, worked out by hand."""
 
 
 def play(attack: FGSM, epsilon: float, norm: Norm = Norm.LINF, goal: Goal | None = None) -> Trial:
-    threat = ThreatModel(norm=norm, epsilon=epsilon, goal=goal or Goal())
-    samples = Samples(inputs=X, labels=np.zeros(1, np.int64), ids=np.arange(1))
-    exact = Execution(device="cpu", threads=1, precision="float64")
-    return Bench(target=LinearTarget(WEIGHT, BIAS), samples=samples, threat=threat, execution=exact).play(attack)
+    return fixture(epsilon, norm, goal).play(attack)
 
 
 def test_the_fixture() -> None:
@@ -33,6 +29,35 @@ def test_the_fixture() -> None:
     np.testing.assert_allclose(trial.ledger.best[0], [0.8, 0.3, 0.5, 0.7], atol=1e-6)
     assert trial.ledger.margin[0] == pytest.approx(0.9, abs=1e-6)  # 1 - 0.1, the worst there is for class 1
     assert trial.ledger.spent[0].tolist() == [2, 1, 1]
+
+
+def test_the_fixtures_gradient_and_losses() -> None:
+    """The cross-entropy after the step is the largest that any corner of the box has, so that of the whole box."""
+    made = fixture()
+    rows, replies = walk(made, FGSM())
+    assert float(replies[0].need_loss()) == pytest.approx(0.3253969, abs=1e-6)
+    np.testing.assert_allclose(replies[0].need_scores()[0], [1.4, -0.2, -0.3], atol=1e-6)
+    np.testing.assert_allclose(replies[0].need_gradient()[0], [-0.409701, 0.701337, 0.409701, -0.423577], atol=1e-6)
+    corners = X.astype(float) + 0.1 * np.array(list(product((-1, 1), repeat=4)))
+    scores = torch.from_numpy(np.concatenate([rows[1].x.double().numpy(), corners]) @ WEIGHT.T + BIAS)
+    np.testing.assert_allclose(scores[0], [1, 0.1, 0], atol=1e-6)
+    loss = -scores.log_softmax(dim=1)[:, 0]
+    assert float(loss[0]) == pytest.approx(0.5734900, abs=1e-6)
+    assert float(loss[1:].max()) == pytest.approx(0.5734900, abs=1e-6)
+
+
+def test_under_l2_the_fixtures_step_is_along_its_gradient() -> None:
+    rows, _ = walk(fixture(norm=Norm.L2), FGSM())
+    gradient = np.array([-0.409701, 0.701337, 0.409701, -0.423577])
+    np.testing.assert_allclose(rows[1].x[0].numpy() - X[0], 0.1 * gradient / np.linalg.norm(gradient), atol=1e-6)
+
+
+def test_with_the_fixtures_first_two_classes_the_margin_falls_by_the_dual_norm() -> None:
+    for norm, dual in ((Norm.LINF, 7.0), (Norm.L2, 15**0.5)):
+        made = replace(fixture(norm=norm), target=LinearTarget(WEIGHT[:2], BIAS[:2]))
+        assert np.linalg.norm(WEIGHT[0] - WEIGHT[1], 1 if norm is Norm.LINF else 2) == pytest.approx(dual)
+        margin = made.play(FGSM()).ledger.margin[0]
+        assert margin == pytest.approx(1.6 - 0.1 * dual, abs=2e-6)
 
 
 @pytest.mark.parametrize("norm", RADII)
@@ -69,4 +94,5 @@ def test_features_without_a_gradient_stay() -> None:
 
 
 def test_it_is_right() -> None:
-    check_attack(FGSM())
+    check_attack(FGSM(), seeds=2)
+    check_threats(FGSM())

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from auditor.plugins.attacks.noise import Noise
+from walks import check_threats
 
 from auditor.access import Access
 from auditor.attack import Reply, Rows
 from auditor.bench import linear_bench
+from auditor.errors import UsageError
 from auditor.problem import Problem
 from auditor.testing import check_attack
 from auditor.threat import Norm, ThreatModel
@@ -49,6 +51,43 @@ def test_corners_and_points_of_the_ball_in_turn(norm: Norm) -> None:
     assert len(torch.stack(attack.log).flatten(0, 1).unique(dim=0)) == 8 * 30
 
 
+EDGES = {
+    Norm.L1: lambda change: (change.abs().sum(dim=1) - 1).abs() < 1e-4,
+    Norm.LINF: lambda change: (change.abs() > 1 - 1e-4).all(dim=1),
+    Norm.L2: lambda change: (change.norm(dim=1) - 1).abs() < 1e-3,
+}
+
+
+@pytest.mark.parametrize("norm", EDGES)
+def test_one_kind_alone(norm: Norm) -> None:
+    made = linear_bench(n=30, distance=0.3, threat=ThreatModel(norm=norm)).at(0.1)
+    for points in ("uniform", "corners"):
+        attack = Watched(steps=5, points=points)
+        assert not made.play(attack).broken.any()
+        edge = torch.stack([EDGES[norm](change) for change in attack.log]).double().mean()
+        assert edge == 1 if points == "corners" else edge < 0.1
+        features = torch.stack([(change != 0).sum(dim=1) for change in attack.log]).double().mean()
+        assert features == (1 if norm is Norm.L1 and points == "corners" else 12)
+
+
+@pytest.mark.parametrize("points", ["uniform", "corners"])
+def test_l0_changes_as_many_features_as_epsilon_says(points: str) -> None:
+    made = linear_bench(n=30, seed=3, threat=ThreatModel(norm=Norm.L0, epsilon=3, bounds=(0.0, 1.0)))
+    attack = Watched(steps=5, points=points)
+    made.play(attack)
+    inputs = torch.from_numpy(made.samples.inputs)
+    points_seen = inputs + 3 * attack.log[0]
+    changed = attack.log[0] != 0
+    assert (changed.sum(dim=1) == 3).all()
+    at_bounds = ((points_seen.abs() < 1e-6) | ((points_seen - 1).abs() < 1e-6))[changed]
+    assert at_bounds.all() if points == "corners" else at_bounds.double().mean() < 0.1
+
+
+def test_an_unknown_kind() -> None:
+    with pytest.raises(UsageError, match="noise: points is one of both, uniform, corners, got 'edges'"):
+        Noise(points="edges")
+
+
 def test_it_needs_labels_alone() -> None:
     made = replace(linear_bench(n=20, distance=0.01).at(0.1), access=Access.DECISION)
     trial = made.play(Noise(steps=40))
@@ -71,4 +110,5 @@ def test_it_stays_inside_the_bounds() -> None:
 
 
 def test_it_is_right() -> None:
-    check_attack(Noise(), seeds=1, must_break=False)
+    check_attack(Noise(steps=4), seeds=1, must_break=False)
+    check_threats(Noise(steps=4))
