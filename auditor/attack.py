@@ -186,8 +186,8 @@ class Attack(ABC):
     def survey(self, problem: Problem) -> Query | None:
         """What to ask about each sample once, before its rows begin: for what all its restarts share.
 
-        problem: one row a sample, of restart 0. None, the default, asks nothing. Its points are not proposed; a gradient
-        is that of minus the margin.
+        problem: one row a sample, of restart 0. None, the default, asks nothing. Its points are not proposed; the
+        gradient is that of minus the margin.
         """
         return None
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 from math import pi, prod
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +26,11 @@ DRAWS = 64
 """Distinct draws that a row can make in one phase of one age; the counter has room for 2^24 ages."""
 PHASES = 4
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
+Array = TypeVar("Array", Tensor, "np.ndarray")
 
 
-def philox(counter: Words, key: tuple[int, int]) -> Words:
-    """Four random 32-bit words per counter, in int64 tensors of the counters' broadcast shape."""
+def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
+    """Four random 32-bit words per counter, in int64 tensors (or numpy arrays) of the counters' broadcast shape."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -61,21 +63,18 @@ class Draws:
         call = next(self._calls)
         if call >= DRAWS:
             raise PluginError(f"An attack may make {DRAWS} draws a step; ask for one larger shape instead.")
-        blocks = (per_row + 3) // 4
-        device = self.ids.device
-        block = torch.arange(blocks, device=device)[None, :] & MASK
+        rows, blocks, device = len(self.ids), (per_row + 3) // 4, self.ids.device
         age = ((self.ages * PHASES + self.phase) * DRAWS + call) & MASK
         stage = (self.restarts + (self.stage << 20)) & MASK
-        words = philox(
-            (
-                block.expand(len(self.ids), -1),
-                age[:, None].expand(-1, blocks),
-                stage[:, None].expand(-1, blocks),
-                (self.ids & MASK)[:, None].expand(-1, blocks),
-            ),
-            (self.seed & MASK, (self.seed >> 32) & MASK),
-        )
-        return torch.stack(words, dim=-1).reshape(len(self.ids), -1)[:, :per_row]
+        columns = (torch.arange(blocks, device=device)[None], age[:, None], stage[:, None], (self.ids & MASK)[:, None])
+        block, age, stage, ids = (column.expand(rows, blocks) for column in columns)
+        key = self.seed & MASK, (self.seed >> 32) & MASK
+        if device.type == "cpu":  # numpy's calls are lighter: 3 times as fast for few words, twice for many
+            few = philox((block.numpy(), age.numpy(), stage.numpy(), ids.numpy()), key)
+            words = torch.from_numpy(np.stack(few, axis=-1))
+        else:
+            words = torch.stack(philox((block, age, stage, ids), key), dim=-1)
+        return words.reshape(rows, -1)[:, :per_row]
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """`[batch, *shape]`, uniform on [0, 1) in steps of 2^-24: the same values in every float dtype."""

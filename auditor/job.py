@@ -15,7 +15,7 @@ from auditor.execution import Execution
 from auditor.gate import Rule
 from auditor.record import Plugin
 from auditor.samples import Samples
-from auditor.suite import Stage
+from auditor.suite import Stage, for_norm
 from auditor.target import Target
 from auditor.threat import ThreatModel
 
@@ -90,8 +90,8 @@ class Job:
         }
 
     def for_threat(self, threat: ThreatModel, out: Path) -> Job:
-        """The same job for another threat, in its own directory."""
-        return replace(self, threat=threat, out=out)
+        """The same job for another threat, in its own directory, with the stages that are meant for its norm."""
+        return replace(self, threat=threat, out=out, suite=for_norm(self.suite, threat.norm))
 
 
 def preprocess_table(target: Target) -> dict[str, Any]:

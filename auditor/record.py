@@ -298,8 +298,8 @@ class Entry:
     folder: Path
 
     def evidence(self) -> dict[str, np.ndarray]:
-        """Arrays `id, x, x_adv, label, adversarial_label`, one row an adversarial example, and `near_…` of what distance
-        stages found. Raises RecordError."""
+        """Arrays `id, x, x_adv, label, adversarial_label`, one row an adversarial example, and the same behind `near_`
+        of what distance stages found. Raises RecordError."""
         return read_evidence(self.folder)
 
 

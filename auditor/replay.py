@@ -162,7 +162,7 @@ def _fails(record: Record, evidence: dict[str, np.ndarray], row: int, target: Ta
 def _outside(record: Record, evidence: dict[str, np.ndarray], row: int) -> str | None:
     """Where the example lies outside the record's threat, in words. A grid lets float32 noise of its steps pass."""
     threat = record.threat
-    x, y = (evidence[name][row].astype(np.float64) for name in ("x", "x_adv"))
+    y = evidence["x_adv"][row].astype(np.float64)
     if threat.boxes:
         inside = (y >= evidence["lower"][row]).all() and (y <= evidence["upper"][row]).all()
         return None if inside else "outside its box"

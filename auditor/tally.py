@@ -14,8 +14,8 @@ from auditor.suite import Stage
 
 @dataclass
 class Tally:
-    """rounds: begun so far. entered: samples that the first one met, entrants: those of the last. started: how many were
-    broken when it began. units: finished over all rounds. spent: forwards, backwards, queries."""
+    """rounds: begun so far. entered: samples that the first one met, entrants: those of the last. started: how many
+    were broken when it began. units: finished over all rounds. spent: forwards, backwards, queries."""
 
     rounds: int = 0
     entered: int = 0

@@ -590,7 +590,7 @@ def test_a_survey_asks_about_each_sample_once_and_its_rows_find_their_part(tmp_p
     scores = bench.target.scores(bench.samples.inputs, batch=1)
     for _, ids, notes in walk.of("notes"):
         np.testing.assert_allclose(notes, scores[ids], atol=1e-6)
-    # a forward for the survey; two gradients and a forward a restart; the best point is the clean input, not asked about
+    # a forward for the survey; two gradients and a forward a restart; the best point is clean, and not asked about
     assert found.spent.tolist() == [[1 + 3 * 3, 3 * 2, 0]] * 5
 
 

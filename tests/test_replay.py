@@ -1,4 +1,4 @@
-"""`advaudit verify` on what a distance stage left: every nearest example is replayed, and what was edited is noticed."""
+"""`advaudit verify` on what a distance stage left: every example is replayed, and what was edited is noticed."""
 
 from __future__ import annotations
 
