@@ -12,7 +12,7 @@ from auditor.draws import Draws
 from auditor.ledger import Ledger
 from auditor.problem import Problem
 from auditor.samples import Samples
-from auditor.threat import Region, ThreatModel
+from auditor.threat import Norm, Region, ThreatModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,9 @@ class Arena:
         self.epsilon = torch.full((len(index),), epsilon, dtype=place.dtype, device=place.device)
         self.margin = np.full(len(index), np.inf)
         self.best = floats(ledger.best[index])
+        shape = samples.inputs.shape[1:]
+        moves = threat.transforms(shape) if threat.norm is Norm.SPATIAL else None
+        self.transforms = None if moves is None else torch.from_numpy(moves).to(place.device)
         self.notes: Tensor | None = None  # what the attack's survey says of each sample
 
     def problem(self, slots: Tensor, restarts: Tensor) -> Problem:
@@ -61,6 +64,7 @@ class Arena:
             grid=self.threat.grid,
             classes=place.classes,
             limits=self.threat.limits,
+            transforms=self.transforms,
             inputs=self.inputs[slots],
             labels=self.labels[slots],
             targets=self.targets[slots],

@@ -48,7 +48,10 @@ class SamplesTable(Table, frozen=True, kw_only=True):
 
 
 class ThreatTable(Table, frozen=True, kw_only=True):
-    """[[threat]] weights, frozen: a list with one value per feature, or the path of an .npy file."""
+    """[[threat]] weights, frozen: a list with one value per feature, or the path of an .npy file.
+
+    rotation, translation: degrees and pixels to either side that epsilon is a multiple of, for the spatial norm.
+    """
 
     name: str = ""
     norm: str = "linf"
@@ -58,6 +61,8 @@ class ThreatTable(Table, frozen=True, kw_only=True):
     weights: str | list[float] | None = None
     frozen: str | list[bool | int] | None = None
     grid: str | float | None = None
+    rotation: Annotated[float, Meta(ge=0, le=180)] | None = None
+    translation: Annotated[float, Meta(ge=0)] | None = None
 
 
 class SearchTable(Table, frozen=True, kw_only=True):

@@ -80,6 +80,8 @@ class Job:
                 "grid": threat.grid,
                 "weights": _array_digest(threat.weights),
                 "frozen": _array_digest(threat.frozen),
+                "rotation": threat.rotation,
+                "translation": threat.translation,
             },
             "suite": [stage.table() for stage in self.suite],
             "seed": self.seed,

@@ -27,7 +27,8 @@ class Problem:
     box of the threat, `[batch, *shape]`. weights: what a unit of epsilon means per feature, None for 1. found,
     slots: the host's table of best points and each row's place in it; read it through `best`. ids, restarts, ages:
     int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness. notes: what the attack's survey
-    found out about each row's sample, None where it has none.
+    found out about each row's sample, None where it has none. limits: the values that any input may have, None where
+    the samples' own boxes are all there is. transforms: the spatial threat's set, `[m, 3]`, None in other norms.
     projected: the last projection, which need not be checked again.
     """
 
@@ -48,6 +49,7 @@ class Problem:
     ages: Tensor
     draws: Draws
     limits: tuple[float, float] | None = None
+    transforms: Tensor | None = None
     notes: Tensor | None = None
     projected: list[tuple[Tensor, int]] = field(default_factory=list, repr=False, compare=False)
 

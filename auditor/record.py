@@ -127,6 +127,8 @@ class ThreatInfo(Struct, frozen=True, kw_only=True):
     grid: float | None = None
     weighted: bool = False
     frozen_features: int = 0
+    rotation: float = 0.0
+    translation: float | None = None
 
 
 class SamplesInfo(Struct, frozen=True, kw_only=True):

@@ -14,8 +14,8 @@ from auditor.host import Host
 from auditor.preprocess import Preprocess
 from auditor.record import Record, check_whole, read_evidence, read_record
 from auditor.target import Target, TargetOptions
-from auditor.threat import Norm
-from auditor.verify import reached, size
+from auditor.threat import Norm, ThreatModel
+from auditor.verify import moved_by, reached, size
 
 VOTES = 5
 
@@ -172,12 +172,27 @@ def _outside(record: Record, evidence: dict[str, np.ndarray], row: int) -> str |
         steps = np.rint(y / threat.grid)
         if not np.array_equal((steps * threat.grid).astype(np.float32), evidence["x_adv"][row]):
             return "off the grid"
+    if threat.norm == Norm.SPATIAL:
+        points = (evidence[name][row].astype(np.float64) for name in ("x", "x_adv"))
+        return None if moved_by(_spatial(record), *points) is not None else "none of the transforms"
     change = _change(record, evidence, row)
     if "frozen" in evidence and change[evidence["frozen"].reshape(change.shape)].any():
         return "changes a frozen feature"
     if threat.epsilon is not None and size(Norm(threat.norm), change) > threat.epsilon * (1 + 1e-12):
         return "outside the ball"
     return None
+
+
+def _spatial(record: Record) -> ThreatModel:
+    threat = record.threat
+    low, high = threat.bounds or (0.0, 1.0)
+    return ThreatModel(
+        norm=Norm.SPATIAL,
+        epsilon=threat.epsilon or 0.0,
+        bounds=(low, high),
+        rotation=threat.rotation,
+        translation=threat.translation,
+    )
 
 
 def _change(record: Record, evidence: dict[str, np.ndarray], row: int) -> np.ndarray:

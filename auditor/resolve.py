@@ -22,6 +22,7 @@ from auditor.job import Job, slug
 from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.samples import SamplesOptions
+from auditor.spatial import reach
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
 from auditor.target import TargetOptions
 from auditor.threat import Goal, Norm, ThreatModel, parse_epsilon
@@ -73,7 +74,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     stages = suite(config, options, host)
     samples = SamplesOptions(size=_size(config.samples.size), classes=classes, labels=labels)
     target, loaded = open_parts(model, data, wanted, samples, defenses, host)
-    models = threats(config, options, folder, pixels=loaded.pixels, boxes=loaded.lower is not None)
+    boxes = loaded.lower is not None
+    models = threats(config, options, folder, pixels=loaded.pixels, boxes=boxes, shape=loaded.shape)
     base = Job(
         model=legible(model),
         data=legible(data),
@@ -100,14 +102,16 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         plugins=host.plugins,
     )
     if len(models) == 1:
-        return [base], out
+        return [base.for_threat(models[0], out)], out
     return [base.for_threat(threat, out / f"{i}-{slug(threat.title)}") for i, threat in enumerate(models, 1)], out
 
 
-def threats(config: Config, options: dict[str, Any], folder: Path, *, pixels: bool, boxes: bool) -> list[ThreatModel]:
+def threats(
+    config: Config, options: dict[str, Any], folder: Path, *, pixels: bool, boxes: bool, shape: tuple[int, ...]
+) -> list[ThreatModel]:
     """The threat models: those of audit.toml, or the one that the options name. Raises UsageError.
 
-    pixels: the samples are pictures, so their bounds are 0 and 1. boxes: the samples bring their own.
+    pixels: the samples are pictures, so their bounds are 0 and 1. boxes: the samples bring their own. shape: of one.
     """
     given = [name for name in ("norm", "epsilon") if options[name]]
     tables = config.threat
@@ -136,7 +140,7 @@ def threats(config: Config, options: dict[str, Any], folder: Path, *, pixels: bo
                 epsilon=options["epsilon"] or first.epsilon,
             )
         ]
-    return [_threat(table, options, folder, pixels) for table in tables]
+    return [_spatial(table, _threat(table, options, folder, pixels), shape) for table in tables]
 
 
 def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: bool) -> ThreatModel:
@@ -147,9 +151,13 @@ def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: b
         )
     if not 0 < parse_epsilon(table.epsilon) <= LARGEST:
         raise UsageError(f"epsilon is above 0 and at most {LARGEST:g}, got {table.epsilon}; at 0 nothing can be found.")
-    if table.norm not in ("linf", "l2"):
-        raise UsageError(f"The norms are linf and l2, got {table.norm!r}; l1 and l0 have no attack yet.")
+    if table.norm not in list(Norm):
+        raise UsageError(f"The norms are {', '.join(Norm)}, got {table.norm!r}.")
     bounds = options["bounds"] or table.bounds or ((0.0, 1.0) if pixels else None)
+    if table.norm == Norm.L0 and bounds is None:
+        raise UsageError("l0 needs bounds, the values that a feature may have; give --bounds LO HI.")
+    if table.norm == Norm.L0 and parse_epsilon(table.epsilon) % 1:
+        raise UsageError(f"Under l0 epsilon counts features, so it is a whole number, got {table.epsilon}.")
     frozen = read_array(table.frozen, folder, "frozen")
     return ThreatModel(
         name=table.name,
@@ -162,6 +170,16 @@ def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: b
         frozen=None if frozen is None else frozen.astype(bool),
         grid=None if table.grid is None else parse_epsilon(table.grid),
     )
+
+
+def _spatial(table: ThreatTable, threat: ThreatModel, shape: tuple[int, ...]) -> ThreatModel:
+    """The threat with its rotation and translation, where it has them; what is not given is filled in."""
+    given = {name: getattr(table, name) for name in ("rotation", "translation") if getattr(table, name) is not None}
+    if threat.norm is not Norm.SPATIAL:
+        if given:
+            raise UsageError(f"{next(iter(given))} is of the norm spatial, this threat's is {threat.norm}.")
+        return threat
+    return replace(threat, **{"translation": reach(shape)} | given)
 
 
 def suite(config: Config, options: dict[str, Any], host: Host) -> list[Stage]:

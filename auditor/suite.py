@@ -18,6 +18,7 @@ from auditor.threat import Norm
 if TYPE_CHECKING:
     from auditor.attack import AnyAttack
 
+
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a stage's table may say of the stage itself."""
 
@@ -60,7 +61,9 @@ class Stage:
         if not self.distance:
             return
         if not getattr(self.attack, "minimum_norm", False):
-            raise UsageError(f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget.")
+            raise UsageError(
+                f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget."
+            )
         if self.share < 1 or self.rounds > 1:
             raise UsageError(f"{self.title} gives everybody the same budget (distance), so it has no share nor rounds.")
 
@@ -78,8 +81,9 @@ class Stage:
             return 0, 0, 0
         forwards, backwards = self.attack.cost(classes)
         first, again = self.attack.survey_cost(classes)
-        forwards, backwards = self.rounds * (self.restarts * forwards + first), self.rounds * (
-            self.restarts * backwards + again
+        forwards, backwards = (
+            self.rounds * (self.restarts * forwards + first),
+            self.rounds * (self.restarts * backwards + again),
         )
         return (forwards, backwards, 0) if self.attack.access is Access.GRADIENT else (0, 0, forwards)
 

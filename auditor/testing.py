@@ -88,8 +88,8 @@ def check_attack(
 
 
 def _benches(attack: AnyAttack, seeds: int) -> Iterator[tuple[str, Bench, float]]:
-    """Benches whose samples are all at one distance, in each norm that the attack knows."""
-    for norm in sorted(attack.norms):
+    """Benches whose samples are all at one distance, in each norm that the attack knows; the spatial one has none."""
+    for norm in sorted(attack.norms - {Norm.SPATIAL}):
         for seed in range(seeds):
             where = f"{attack.name} ({norm}, seed {seed})"
             if norm is not Norm.L0:

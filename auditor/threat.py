@@ -10,6 +10,7 @@ import numpy as np
 
 from auditor.errors import SamplesError, UsageError
 from auditor.samples import Samples
+from auditor.spatial import ROTATION, TRANSLATION, is_picture, reach, shares, transforms
 
 GRID_TOLERANCE = 4
 """How far a clean value may lie off the grid, in units of its float32 spacing: rounding, not another grid."""
@@ -22,6 +23,7 @@ class Norm(StrEnum):
     L2 = "l2"
     L1 = "l1"
     L0 = "l0"
+    SPATIAL = "spatial"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class ThreatModel:
     bounds: values that any input may have; None is unbounded. weights: `[*shape]` or broadcastable, the change counts
     as δ/w. frozen: boolean `[*shape]`, features that must not change. boxes: the samples' own lower and upper arrays
     are the threat. grid: spacing of the values that the deployed input can take (1/255 for 8-bit pictures).
+    rotation, translation: for the spatial norm, degrees and pixels to either side that epsilon is a multiple of; the
+    threat is the finite set of transforms of `auditor.spatial`, and translation is 3/28 of the shorter side if None.
     epsilon_text: as the user wrote it, for the report.
     """
 
@@ -87,6 +91,8 @@ class ThreatModel:
     frozen: np.ndarray | None = None
     boxes: bool = False
     grid: float | None = None
+    rotation: float = ROTATION
+    translation: float | None = None
     epsilon_text: str = ""
     name: str = ""
 
@@ -101,13 +107,34 @@ class ThreatModel:
             raise UsageError("weights are positive numbers; to keep a feature from changing, name it in `frozen`.")
         if self.boxes and (self.weights is not None or self.frozen is not None):
             raise UsageError("The samples bring their own boxes, which are the whole threat; drop weights and frozen.")
+        if not 0 <= self.rotation <= 180:
+            raise UsageError(f"rotation is an angle from 0 to 180 degrees, got {self.rotation:g}.")
+        if self.translation is not None and not 0 <= self.translation < np.inf:
+            raise UsageError(f"translation is a number of pixels from 0 on, got {self.translation:g}.")
+        if self.norm is Norm.SPATIAL:
+            given = [name for name in ("weights", "frozen", "grid") if getattr(self, name) is not None]
+            if given or self.boxes:
+                raise UsageError(
+                    f"The spatial threat moves whole pictures, it has no {given[0] if given else 'boxes'}."
+                )
 
     @property
     def title(self) -> str:
         """As the report's sentence names it: `linf 8/255`."""
         if self.name:
             return self.name
+        if self.norm is Norm.SPATIAL:
+            shift = f"{TRANSLATION:.0%}" if self.translation is None else f"{self.epsilon * self.translation:g} px"
+            return f"rotation ≤ {self.epsilon * self.rotation:g}°, shift ≤ {shift}"
         return "per-sample boxes" if self.boxes else f"{self.norm} {self.epsilon_text or f'{self.epsilon:g}'}"
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The values that any input may have, rounded inward; None where the samples' own boxes are all there is."""
+        if self.boxes:
+            return None
+        low, high = self.bounds or (-np.inf, np.inf)
+        return float(_up(np.array(low))), float(_down(np.array(high)))
 
     def region(self, samples: Samples) -> Region:
         """The box around each sample, rounded inward.
@@ -123,8 +150,10 @@ class ThreatModel:
         weights = _fitting("weights", self.weights, shape)
         frozen = _fitting("frozen", self.frozen, shape)
         radius = self.epsilon * (np.ones(shape) if weights is None else weights.astype(np.float64))
-        if self.norm is Norm.L0:
-            radius = np.full(shape, np.inf)  # epsilon counts features; each may go anywhere within the bounds
+        if self.norm is Norm.SPATIAL:
+            self._check_pictures(shape)
+        if self.norm in (Norm.L0, Norm.SPATIAL):
+            radius = np.full(shape, np.inf)  # epsilon says nothing of a single feature
         if self.grid is not None:
             lower, upper = self._on_grid(x, radius)
         else:
@@ -137,6 +166,34 @@ class ThreatModel:
             upper = np.where(frozen, samples.inputs, upper)
         broad = None if weights is None else np.broadcast_to(weights, x.shape).astype(np.float32)
         return Region(lower.astype(np.float32), upper.astype(np.float32), broad)
+
+    @property
+    def fill(self) -> float:
+        """What lies beyond the picture for the spatial threat: 0, or the bound that is nearest to it."""
+        low, high = self.bounds or (0.0, 0.0)
+        return min(max(0.0, low), high)
+
+    def transforms(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The spatial threat's set for samples of a shape: rows of θ (degrees), u and v (pixels), `[m, 3]`."""
+        return transforms(self.epsilon * self.rotation, self.epsilon * self._translation(shape)).copy()
+
+    def share(self, moves: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The epsilon that each of some transforms `[m, 3]` of samples of a shape needs, `[m]`."""
+        return shares(moves, self.rotation, self._translation(shape))
+
+    def _translation(self, shape: tuple[int, ...]) -> float:
+        return reach(shape) if self.translation is None else self.translation
+
+    def _check_pictures(self, shape: tuple[int, ...]) -> None:
+        if not is_picture(shape):
+            raise UsageError(
+                "The spatial threat turns and shifts pictures, [channels, height, width], [height, width, channels] or "
+                f"[height, width]; the samples have the shape {list(shape)}."
+            )
+        if self.bounds is None:
+            raise UsageError("The spatial threat needs bounds, the values that a pixel may have; give --bounds LO HI.")
+        if self.epsilon * self.rotation > 180:
+            raise UsageError(f"epsilon times rotation is at most 180 degrees, got {self.epsilon * self.rotation:g}.")
 
     def _own_boxes(self, samples: Samples) -> Region:
         if samples.lower is None or samples.upper is None:

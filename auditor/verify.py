@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import beta
 
 from auditor.samples import Samples
+from auditor.spatial import TOLERANCE, matching
 from auditor.target import Target
 from auditor.threat import Norm, Region, ThreatModel
 
@@ -26,6 +27,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not finite"
     BOUNDS = "outside the bounds"
     BALL = "outside the ball"
+    TRANSFORM = "none of the transforms"
     FROZEN = "changes a frozen feature"
     GRID = "off the grid"
     UNCHANGED = "unchanged input"
@@ -94,6 +96,9 @@ class Verifier:
             low, high = self.threat.bounds
             if (candidate < low).any() or (candidate > high).any():
                 return Reason.BOUNDS, None
+        if self.threat.norm is Norm.SPATIAL:
+            share = moved_by(self.threat, clean, candidate)
+            return (Reason.TRANSFORM if share is None else None), share
         if self.frozen is not None and (candidate != clean)[self.frozen].any():
             return Reason.FROZEN, None
         epsilon = self.threat.epsilon
@@ -150,6 +155,16 @@ def reached(scores: np.ndarray, label: int, goal: int | None) -> bool:
     wanted = scores[goal] if goal is not None else np.delete(scores, label).max()
     rest = np.delete(scores, goal).max() if goal is not None else scores[label]
     return bool(wanted > rest)
+
+
+def moved_by(threat: ThreatModel, clean: np.ndarray, candidate: np.ndarray) -> float | None:
+    """The share of the spatial threat's transforms that make the candidate of the clean picture, the smallest of those
+    that do; None where none does."""
+    low, high = threat.bounds or (0.0, 1.0)
+    moves = threat.transforms(clean.shape)
+    made_by = matching(clean, candidate, moves, threat.fill, TOLERANCE * (high - low))
+    share = threat.share(moves[made_by], clean.shape).min(initial=np.inf)
+    return min(float(share), threat.epsilon) if len(made_by) else None
 
 
 def error_bound(wrong: int, votes: int) -> float:

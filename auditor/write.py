@@ -32,7 +32,7 @@ from auditor.record import (
 from auditor.samples import Samples
 from auditor.search import Search
 from auditor.target import Target
-from auditor.threat import ThreatModel
+from auditor.threat import Norm, ThreatModel
 from auditor.twin import Twin
 
 
@@ -120,6 +120,8 @@ def threat_info(threat: ThreatModel, samples: Samples, access: str) -> ThreatInf
         grid=threat.grid,
         weighted=threat.weights is not None,
         frozen_features=0 if threat.frozen is None else int(np.count_nonzero(threat.frozen)),
+        rotation=threat.rotation if threat.norm is Norm.SPATIAL else 0.0,
+        translation=threat.translation,
     )
 
 

@@ -123,7 +123,7 @@ def main() -> None:
     for name in arguments.files:
         case = case_of(name, arguments.shared, host, arguments.samples, arguments.threads)
         for norm in arguments.norms:
-            threat = ThreatModel(norm=Norm(norm), epsilon=1e-6 if norm != "l0" else 0.5, bounds=(0.0, 1.0))
+            threat = ThreatModel(norm=Norm(norm), epsilon=0.0 if norm == "l0" else 1e-6, bounds=(0.0, 1.0))
             compare(replace(case, threat=threat), host, arguments.budget, arguments.threads)
 
 

@@ -74,6 +74,8 @@ NORMS = {
     "l2": "the change may have a Euclidean length of up to {epsilon}",
     "l1": "the changes may add up to {epsilon}",
     "l0": "up to {epsilon} features may change",
+    "spatial": "pictures may be turned by up to {rotation}° and shifted by up to {translation} pixels along each axis, "
+    "on a grid of 31 × 5 × 5",
 }
 
 
@@ -89,6 +91,8 @@ def describe(threat: ThreatInfo, *, blind: bool = False) -> str:
         parts = ["Every sample has its own box of allowed inputs"]
     else:
         size = NORMS.get(threat.norm, f"{threat.norm} of the change up to {{epsilon}}")
+        for name, value in (("rotation", threat.rotation), ("translation", threat.translation)):
+            size = size.replace(f"{{{name}}}", amount((value or 0.0) * (threat.epsilon or 0.0)))
         parts = [size.replace("{epsilon}", epsilon)]
         parts[0] = parts[0][:1].upper() + parts[0][1:]
     if threat.weighted:

@@ -33,9 +33,9 @@ def test_everything_that_is_loaded_is_listed(text: list[str]) -> None:
 
 def test_an_attack_says_what_it_needs_and_takes(text: list[str]) -> None:
     at = next(i for i, line in enumerate(text) if line.startswith("  pgd "))
-    assert text[at] == "  pgd           gradient access; l2 linf"
+    assert text[at] == "  pgd           gradient access; l1 l2 linf"
     assert text[at + 1].strip().startswith("Climb the loss in fixed steepest-ascent steps")
-    assert "steps=40 rel_step=0.075 loss=ce random_start=True" in [line.strip() for line in text]
+    assert "steps=40 rel_step=0.075 loss=ce random_start=True kappa=50.0" in [line.strip() for line in text]
 
 
 def test_bundled_modules_are_one_line_and_strangers_one_each() -> None:

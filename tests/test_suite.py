@@ -12,7 +12,7 @@ from auditor.attack import Attack, Reply, Rows
 from auditor.errors import UsageError
 from auditor.host import Host
 from auditor.problem import Problem
-from auditor.suite import Stage, bundled_suites, find_suite, make_stage, parse_attack
+from auditor.suite import Stage, bundled_suites, find_suite, for_norm, make_stage, parse_attack
 from auditor.threat import Norm
 
 
@@ -128,20 +128,57 @@ def test_a_stage_spells_out_every_option() -> None:
 
 
 def test_the_bundled_suites_can_be_played(bundled: dict[str, Any]) -> None:
-    assert list(bundled_suites()) == ["quick", "standard", "thorough"]
+    assert list(bundled_suites()) == ["quick", "standard", "thorough", "autoattack", "distance", "spatial"]
     for name, tables in bundled_suites().items():
         stages = find_suite(name, bundled)
         assert [stage.attack.name for stage in stages] == [table["name"] for table in tables]
-        assert {stage.attack.access for stage in stages} > {Access.GRADIENT}, "a second opinion without gradients"
+        for norm in {norm for stage in stages for norm in stage.norms}:
+            for stage in for_norm(stages, norm):
+                assert norm in stage.attack.norms, f"{name}: {stage.attack.name} is skipped in {norm}"
 
 
-def test_a_longer_suite_spends_more(bundled: dict[str, Any]) -> None:
-    def passes(name: str) -> float:
-        return sum(s.share * s.restarts * s.attack.steps for s in find_suite(name, bundled))
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "autoattack"])
+def test_a_suite_has_a_second_opinion_without_gradients(bundled: dict[str, Any], name: str, norm: Norm) -> None:
+    assert Access.SCORE in {stage.attack.access for stage in for_norm(find_suite(name, bundled), norm)}
 
-    assert passes("quick") < passes("standard") / 3 < passes("thorough") / 9
+
+def spent(name: str, norm: Norm, bundled: dict[str, Any]) -> float:
+    """Forward-equivalents that a suite spends on a survivor of ten classes, on average; a backward counts two."""
+    stages = for_norm(find_suite(name, bundled), norm)
+    budgets = [(stage.share, stage.budget(10)) for stage in stages]
+    return sum(share * (forwards + 2 * backwards + queries) for share, (forwards, backwards, queries) in budgets)
+
+
+def test_autoattack_costs_what_it_costs(bundled: dict[str, Any]) -> None:
+    """Per survivor 101 + 909 + 9 + 1,800 + 5,000 forwards and 101 + 909 + 900 backwards, within 2 %."""
+    stages = for_norm(find_suite("autoattack", bundled), Norm.LINF)
+    forwards, backwards, queries = (sum(stage.budget(10)[kind] for stage in stages) for kind in range(3))
+    assert forwards + queries == pytest.approx(7810, rel=0.02)
+    assert backwards == pytest.approx(1910, rel=0.02)
+
+
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+@pytest.mark.parametrize(("name", "share"), [("quick", 50), ("standard", 8), ("thorough", 2)])
+def test_what_a_suite_costs_against_autoattack(bundled: dict[str, Any], name: str, share: int, norm: Norm) -> None:
+    assert spent(name, norm, bundled) <= spent("autoattack", norm, bundled) / share
+
+
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2, Norm.L1, Norm.L0])
+def test_a_longer_suite_spends_more(bundled: dict[str, Any], norm: Norm) -> None:
+    quick, standard, thorough = (spent(name, norm, bundled) for name in ("quick", "standard", "thorough"))
+    assert quick < standard / 3 < thorough / 6
+
+
+@pytest.mark.parametrize("norm", [norm for norm in Norm if norm is not Norm.SPATIAL])
+def test_stages_are_for_their_norms(bundled: dict[str, Any], norm: Norm) -> None:
+    suite = [make_stage({"name": "still", "norms": [norm]}, ATTACKS), make_stage({"name": "still"}, ATTACKS)]
+    assert for_norm(suite, norm) == suite
+    assert for_norm(suite, Norm.SPATIAL) == suite[1:]
+    with pytest.raises(UsageError, match="No stage of the suite is meant for spatial"):
+        for_norm(suite[:1], Norm.SPATIAL)
 
 
 def test_an_unknown_suite_is_named(bundled: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="quick, standard, thorough, got 'slow'"):
+    with pytest.raises(UsageError, match="quick, standard, thorough, .*, got 'slow'"):
         find_suite("slow", bundled)

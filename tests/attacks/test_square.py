@@ -1,4 +1,4 @@
-"""Square: windows of the published size, one window a step, and scores alone."""
+"""Square: windows of the published size, one window a step (linf), one into another (l2), and scores alone."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from auditor.plugins.attacks.square import Square, SquareRows
+from auditor.plugins.attacks.square import Square, SquareRows, blobs
 
 from auditor.access import Access
 from auditor.attack import Reply
 from auditor.bench import Bench, linear_bench
+from auditor.errors import UsageError
 from auditor.execution import Execution
 from auditor.problem import Problem
 from auditor.testing import check_attack
-from auditor.threat import Norm, ThreatModel
+from auditor.threat import Goal, Norm, ThreatModel
 
 SHAPES = {"flat": (40,), "grey": (9, 8), "channels first": (3, 8, 10), "channels last": (8, 10, 3)}
 EPSILON = 0.03125
@@ -136,10 +137,154 @@ def test_weights_scale_the_windows() -> None:
     np.testing.assert_allclose(change, np.broadcast_to(EPSILON * weights, change.shape), rtol=1e-4)
 
 
-def test_it_knows_linf_alone() -> None:
-    row = bench((6,), norm=Norm.L2).play(Square()).row
-    assert (row.status, row.broken) == ("skipped", 0)
+def blob(high: int, wide: int) -> np.ndarray:
+    """The published formula, cell by cell: rings around the middle, the k-th from outside adding 1 / (n + 1 - k)²."""
+    n = max(high // 2, wide // 2)
+    cells = np.zeros((high, wide))
+    for r, q in np.ndindex(high, wide):
+        rings = n - max(abs(r - high // 2), abs(q - wide // 2))
+        cells[r, q] = sum(1 / (n + 1 - k) ** 2 for k in range(rings + 1))
+    return cells
+
+
+@pytest.mark.parametrize(("high", "wide"), [(1, 1), (2, 2), (3, 3), (9, 9), (25, 25), (6, 4), (1, 7)])
+@pytest.mark.parametrize("across", [False, True])
+def test_a_window_of_l2_holds_two_blobs_of_opposite_sign(high: int, wide: int, across: bool) -> None:
+    if across:
+        wanted = np.concatenate([blob(wide // 2, high), -blob(wide - wide // 2, high)]).T
+    else:
+        wanted = np.concatenate([blob(high // 2, wide), -blob(high - high // 2, wide)])
+    row, column = torch.arange(-2, 28)[None, :, None], torch.arange(-1, 29)[None, None, :]
+    got = blobs(row, column, torch.tensor(high), torch.tensor(wide), torch.tensor(across).expand(1, 30, 30))[0]
+    np.testing.assert_allclose(got[2 : high + 2, 1 : wide + 1], wanted, rtol=0, atol=1e-12)
+    assert got.count_nonzero() == high * wide, "outside it there is nothing"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_proposal_in_l2_spends_the_whole_epsilon(name: str) -> None:
+    attack = Watched(steps=40)
+    made = bench(SHAPES[name], norm=Norm.L2)
+    made.play(attack)
+    starts = attack.log[0][0].numpy() - made.samples.inputs
+    assert len(np.unique(np.sign(starts).reshape(4, -1), axis=0)) == 4, "each sample has its own blobs"
+    for best, x, _ in attack.log:
+        for points in (best, x):
+            sizes = np.linalg.norm((points.numpy() - made.samples.inputs).reshape(4, -1), axis=1)
+            np.testing.assert_allclose(sizes, EPSILON, rtol=1e-4)
+
+
+def test_the_first_point_in_l2_is_five_by_five_tiles() -> None:
+    attack = Watched(steps=1)
+    made = bench((3, 17, 15), norm=Norm.L2)
+    made.play(attack)
+    change = attack.log[0][0].numpy() - made.samples.inputs
+    tiles = change[:, :, 1:16].reshape(4, 3, 5, 3, 5, 3).swapaxes(3, 4)
+    assert np.abs(change[:, :, [0, 16]]).max() < 1e-7, "what is left over lies at the rim"
+    for tile in tiles.reshape(-1, 3, 3):
+        upright = np.concatenate([blob(1, 3), -blob(2, 3)])
+        shapes = [sign * pattern / np.linalg.norm(upright) for sign in (1, -1) for pattern in (upright, upright.T)]
+        wanted = EPSILON / np.sqrt(75) * np.stack(shapes)
+        assert np.abs(tile - wanted).max(axis=(1, 2)).min() < 1e-6
+    assert len(np.unique(np.sign(tiles.reshape(-1, 9)), axis=0)) == 4
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_step_in_l2_moves_what_one_window_holds_into_another(name: str) -> None:
+    shape = SHAPES[name]
+    attack = Watched(steps=60)
+    made = bench(shape, norm=Norm.L2)
+    made.play(attack)
+    _, height, width = {"flat": (1, 1, 40), "grey": (1, 9, 8)}.get(name, (3, 8, 10))
+    emptied = 0
+    for age, (best, proposal, _) in enumerate(attack.log):
+        area = Square(steps=60).area(torch.tensor([age])).item() * height * width
+        side = max(round(area if height == 1 else area**0.5), 3) // 2 * 2 + 1
+        window = min(side, height) * min(side, width)
+        for i in range(4):
+            before, after = (
+                (points[i].numpy() - made.samples.inputs[i]).astype(float).reshape(shape) for points in (best, proposal)
+            )
+            planes = [
+                np.moveaxis(p, 2, 0) if name == "channels last" else p.reshape(-1, height, width)
+                for p in (before, after)
+            ]
+            moved = (np.abs(planes[0] - planes[1]) > 1e-6).any(axis=0)
+            empty = (np.abs(planes[1]) < 1e-7).all(axis=0) & (np.abs(planes[0]) > 1e-6).any(axis=0)
+            assert moved.sum() <= 2 * window
+            assert moved.any()
+            emptied += bool(empty.any())
+    assert emptied > 60, "one of the two gives all it held"
+
+
+def test_what_the_bounds_cut_off_is_spent_elsewhere() -> None:
+    made = bench((1, 12, 12), norm=Norm.L2, bounds=(0.0, 1.0))
+    dark = replace(made, samples=replace(made.samples, inputs=np.zeros_like(made.samples.inputs))).at(2.0)
+    attack = Watched(steps=100)
+    target = dark.target
+    labels = target.labels(dark.samples.inputs, batch=1)
+    dark = replace(dark, samples=replace(dark.samples, labels=labels.astype(np.int64)))
+    target.bias = target.bias + 1e3 * np.eye(2, dtype=np.float32)[labels[0]]  # type: ignore[attr-defined]
+    dark.play(attack)
+    sizes = np.array([best.flatten(1).norm(dim=1).tolist() for best, _, _ in attack.log])
+    assert (sizes <= 2).all()
+    assert sizes[0].max() < 1.6, "half of the first change would be darker than black"
+    assert sizes[-1].min() > 1.9
+
+
+def test_weights_and_frozen_features_in_l2() -> None:
+    weights, frozen = np.linspace(0.2, 2, 36).reshape(6, 6), np.arange(36).reshape(6, 6) % 5 == 0
+    attack = Watched(steps=30)
+    made = bench((6, 6), norm=Norm.L2, weights=weights, frozen=frozen)
+    assert not made.play(attack).row.rejected
+    for _, x, _ in attack.log:
+        change = x.numpy() - made.samples.inputs
+        assert not change[:, frozen].any()
+        np.testing.assert_allclose(np.linalg.norm((change / weights).reshape(4, -1), axis=1), EPSILON, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", Square.norms)
+def test_rows_of_any_age_keep_house_side_by_side(norm: Norm) -> None:
+    """A pool narrower than samples and restarts mixes ages; nobody's result depends on it."""
+    made = linear_bench(shape=(2, 5, 5), n=6, distance=0.1, seed=3, threat=ThreatModel(norm=norm))
+    made = made.at(0.12 if norm is Norm.LINF else 0.3)
+    wide, narrow = (
+        replace(made, execution=Execution(device="cpu", threads=1, precision="float64", width=size)) for size in (64, 5)
+    )
+    one, other = (each.play(Square(steps=40), restarts=2).ledger for each in (wide, narrow))
+    np.testing.assert_array_equal(one.broken, other.broken)
+    standing = ~one.broken
+    np.testing.assert_allclose(one.best[standing], other.best[standing], atol=1e-6)
+    assert standing.any()
+
+
+@pytest.mark.parametrize("norm", Square.norms)
+def test_a_goal_among_three_classes(norm: Norm) -> None:
+    threat = ThreatModel(norm=norm, epsilon=0.5 if norm is Norm.LINF else 2.0, bounds=(-0.5, 1.25), goal=Goal(2))
+    made = linear_bench(classes=3, shape=(4, 4), n=12, seed=1, threat=threat)
+    made = replace(made, samples=made.samples.take(made.samples.labels != 2))
+    trial = made.play(Square(steps=300))
+    assert trial.broken.all()
+    assert set(trial.ledger.label) == {2}
+
+
+@pytest.mark.parametrize("norm", Square.norms)
+@pytest.mark.parametrize("shape", [(12,), (6, 6)])
+def test_it_breaks_what_is_well_within_reach(norm: Norm, shape: tuple[int, ...]) -> None:
+    made = linear_bench(shape=shape, n=8, distance=0.1, threat=ThreatModel(norm=norm))
+    reach = 1.05 if norm is Norm.LINF else 2.0
+    assert made.at(reach * 0.1).play(Square(steps=400)).broken.all()
+
+
+def test_its_cost_is_what_it_spends() -> None:
+    row = bench((6, 6), norm=Norm.L2).play(Square(steps=7)).row
+    assert (row.queries, 0) == tuple(4 * cost for cost in Square(steps=7).cost(2))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.01, -1.0, float("nan")])
+def test_p_is_a_share(p: float) -> None:
+    with pytest.raises(UsageError, match="square: p is above 0 and at most 1"):
+        Square(p=p)
 
 
 def test_it_is_right() -> None:
-    check_attack(Square(steps=100), seeds=1, must_break=False)
+    check_attack(Square(steps=50), seeds=1, must_break=False)
