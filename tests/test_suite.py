@@ -180,5 +180,5 @@ def test_stages_are_for_their_norms(bundled: dict[str, Any], norm: Norm) -> None
 
 
 def test_an_unknown_suite_is_named(bundled: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="quick, standard, thorough, .*, got 'slow'"):
+    with pytest.raises(UsageError, match=r"quick, standard, thorough, .*, got 'slow'"):
         find_suite("slow", bundled)
