@@ -104,7 +104,7 @@ def test_a_wrong_attack_is_told_what_is_wrong(attack: Attack, says: str) -> None
 def test_a_random_attack_need_not_break() -> None:
     noise = HOST.attacks["noise"]()
     check_attack(noise, must_break=False)
-    with pytest.raises(AssertionError, match=r"of 8 at 1\.01 times"):
+    with pytest.raises(AssertionError, match=r"at 1\.01 times"):
         check_attack(noise)
 
 
