@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 from auditor import contract
 from auditor.access import Access
 from auditor.arena import Arena
-from auditor.attack import Attack, Query, Reply, Rows, Taken, join, take
+from auditor.asked import climbed, deployed, minus_margin
+from auditor.attack import Attack, Query, Reply, Rows, join, take
 from auditor.claims import Claims
 from auditor.errors import AdvauditError, OutOfMemory, TargetUnavailable, out_of_memory
 from auditor.ledger import UnitResult
-from auditor.oracle import Objective, Oracle
+from auditor.oracle import Oracle
 from auditor.problem import Problem
 from auditor.verify import Reason
 
@@ -135,7 +136,7 @@ class Pool:
                 return
 
             try:
-                reply = self.oracle.ask(query, self.margin(query, problem))
+                reply = self.oracle.ask(query, minus_margin(query, problem))
             except TargetUnavailable:
                 self.claims.lost[:] = True
                 return
@@ -183,9 +184,9 @@ class Pool:
     def ask(self, query: Query, owners: np.ndarray, rows: Rows) -> tuple[Reply, np.ndarray]:
         """The reply, and which rows are dead: their claim broke the threat model."""
         problem, owner = self.problem(OBJECTIVE), query.owner
-        query = _deployed(query, problem)
+        query = deployed(query, problem)
         near = self.arena.margin[self.places[owners]] <= NEAR * self.doubt if np.isfinite(self.doubt) else None
-        reply = self.oracle.ask(query, self.objective(query, problem, rows), near)
+        reply = self.oracle.ask(query, climbed(self.attack, query, problem, rows), near)
         busy = ~self.idle[owners]
         self.claims.charge(self.places[owners[busy]], self.oracle.spend[busy])
         if query.view is not None:
@@ -201,27 +202,6 @@ class Pool:
         broke = self.claims.examine(proposed, self.places[owners], ~self.idle[owners], problem)
         dead[owners[broke]] = True
         return reply, dead
-
-    def margin(self, query: Query, problem: Problem) -> Objective:
-        """What a survey climbs, which has no rows yet: minus the margin of the goal."""
-        owner = query.owner
-
-        def objective(scores: Tensor, index: Tensor) -> Tensor:
-            return -problem.take(index if owner is None else owner[index]).margin(scores)
-
-        return objective
-
-    def objective(self, query: Query, problem: Problem, rows: Rows) -> Objective:
-        """The attack's objective, for any of the query's points."""
-        owner = query.owner
-
-        def objective(scores: Tensor, index: Tensor) -> Tensor:
-            if owner is None and len(index) == len(problem):
-                return self.attack.objective(scores, problem, rows)
-            part = index if owner is None else owner[index]
-            return self.attack.objective(scores, problem.take(part), Taken(rows, part))
-
-        return objective
 
     def retire(self, dead: np.ndarray) -> None:
         """Put rows that are done aside, and let go of them once they are worth the move.
@@ -275,14 +255,3 @@ class Pool:
         self.gathered = None
         if self.rows is not None:
             self.rows = take(self.rows, index) if len(self.places) else None
-
-
-def _deployed(query: Query, problem: Problem) -> Query:
-    """The query about points as the deployed input can hold them; probes may lie between its steps."""
-    if problem.grid is None or query.view is not None:
-        return query
-    rows = problem if query.owner is None else problem.take(query.owner)
-    points = rows.on_grid(query.points)
-    if query.probes is not None:
-        points = torch.where(rows.wide(query.probes), query.points, points)
-    return replace(query, points=points)

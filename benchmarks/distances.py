@@ -53,6 +53,20 @@ def ours(case: Case, host: Host, budget: int, threads: int) -> tuple[np.ndarray,
     return ledger.nearest, time.perf_counter() - began, spent
 
 
+def whole_or_singly(attack: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> np.ndarray:
+    """The attack on all samples, or one by one where that fails; the clean input where it fails on one."""
+    try:
+        return attack(x, y).detach().numpy()
+    except (IndexError, RuntimeError):
+        found = []
+        for i in range(len(x)):
+            try:
+                found.append(attack(x[i : i + 1], y[i : i + 1]).detach().numpy())
+            except (IndexError, RuntimeError):
+                found.append(x[i : i + 1].numpy())
+        return np.concatenate(found)
+
+
 def theirs(
     case: Case, name: str, attack: Callable[[Net, Case, int], Callable[[Tensor, Tensor], Tensor]], budget: int
 ) -> tuple[np.ndarray, float, str]:
@@ -65,7 +79,7 @@ def theirs(
     torch.manual_seed(0)
     np.random.seed(0)
     began = time.perf_counter()
-    found = attack(net, case, budget)(wide, y).detach().numpy().reshape(case.samples.inputs.shape).astype(np.float32)
+    found = whole_or_singly(attack(net, case, budget), wide, y).reshape(case.samples.inputs.shape).astype(np.float32)
     seconds = time.perf_counter() - began
     found = np.where(np.isfinite(found), found, case.samples.inputs).clip(0, 1)
     rulings = [verifier.judge(i, point) for i, point in enumerate(found)]

@@ -117,8 +117,9 @@ def _art(name: str, **options: object) -> Callable[[Net, Case, int], Attack]:
 
         own = dict(options)
         count, searches = str(own.pop("steps", "max_iter")), int(str(own.pop("searches", 1)))
+        labelled = bool(own.pop("labelled", True))
         attack = getattr(evasion, name)(_classifier(net.eval(), case), **{count: steps // searches}, **own)
-        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), *([y.numpy()] if labelled else [])))
 
     return build
 
@@ -138,7 +139,7 @@ MINIMUM_NORM: dict[str, dict[str, Callable[[Net, Case, int], Attack]]] = {
     },
     "l0": {
         "foolbox fmn": _foolbox("L0FMNAttack"),
-        "art jsma": _art("SaliencyMapMethod", steps="batch_size", theta=1.0, gamma=1.0, verbose=False),
+        "art jsma": _art("SaliencyMapMethod", steps="batch_size", labelled=False, theta=1.0, gamma=1.0, verbose=False),
     },
     "linf": {"foolbox fmn": _foolbox("LInfFMNAttack")},
 }

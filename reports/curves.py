@@ -35,7 +35,7 @@ def curve(record: Record) -> Curve | None:
     points = [(p.epsilon, p.robust_accuracy) for p in record.curve if known(p.epsilon) and known(p.robust_accuracy)]
     if not points:
         return None
-    points.sort()
+    points = sorted({amount(x): (x, y) for x, y in sorted(points)}.values())  # of those that read alike, the last
     shown = [Point(epsilon=amount(x), robust=at_most(y, n)) for x, y in points]
     label = "Robust accuracy over epsilon: " + ", ".join(f"{p.robust} at {p.epsilon}" for p in shown)
     return Curve(lead=_lead(record), chart=svg.curve(points, n, label), points=shown)

@@ -86,7 +86,10 @@ def _lead(rows: list[AttackRow]) -> str:
     text = f"{ran} of {len(rows)} stages ran." if ran < len(rows) else f"All {len(rows)} stages ran."
     if len(rows) == 1 and ran:
         return "One stage ran."
-    return f"{text} They run in order, each on the samples that the ones before left standing.{_budget(rows)}"
+    order = "They run in order, each on the samples that the ones before left standing"
+    if any(row.distance for row in rows):
+        order += "; those that look for distances meet every correct sample"
+    return f"{text} {order}.{_budget(rows)}"
 
 
 def _budget(rows: list[AttackRow]) -> str:

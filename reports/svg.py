@@ -116,7 +116,7 @@ def part_bar(kind: str, part: int, entered: int, whole: int, title: str) -> Mark
 
 
 def curve(points: Sequence[tuple[float, float]], n: int, label: str) -> Markup:
-    """Robust accuracy in percent over epsilon, points joined by straight lines."""
+    """Robust accuracy in percent over epsilon, in steps: between two points nothing is known but the bound before."""
     right = max((x for x, _ in points), default=0.0) or 1.0
     left, width, top, height = 0.08, 0.9, 10, 180
 
@@ -131,7 +131,8 @@ def curve(points: Sequence[tuple[float, float]], n: int, label: str) -> Markup:
         marks.append(_line("grid", left, down(level), left + width, down(level)))
         marks.append(_text(left - 0.01, down(level) + 4, f"{level * 100:.0f}", anchor="end"))
     for (x0, y0), (x1, y1) in pairwise(points):
-        marks.append(_line("curve", across(x0), down(y0), across(x1), down(y1)))
+        marks.append(_line("curve", across(x0), down(y0), across(x1), down(y0)))
+        marks.append(_line("curve", across(x1), down(y0), across(x1), down(y1)))
     for x, y in points:
         title = f"epsilon {amount(x)}: robust accuracy {at_most(y, n)}"
         marks.append(

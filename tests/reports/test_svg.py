@@ -42,6 +42,13 @@ def test_a_curve_falls_from_the_top() -> None:
     dots = [(c.get("cx"), c.get("cy")) for c in root.iter("circle")]
     assert dots == [("8.000%", "10.0"), ("53.000%", "100.0"), ("98.000%", "190.0")]
     assert [c.findtext("title") for c in root.iter("circle")][1] == "epsilon 0.1: robust accuracy ≤\u202f50.0\u202f%"
+    strokes = [
+        tuple(m.get(k) for k in ("x1", "y1", "x2", "y2")) for m in root.iter("line") if m.get("class") == "curve"
+    ]
+    assert strokes[:2] == [  # level until the next point, and down there: between two points nothing more is known
+        ("8.000%", "10.0", "53.000%", "10.0"),
+        ("53.000%", "10.0", "53.000%", "100.0"),
+    ]
 
 
 def test_a_curve_of_one_point_at_zero_is_drawn() -> None:
