@@ -27,11 +27,13 @@ class Rows:
     """The state of a batch of rows: tensors whose first dimension is the batch.
 
     Subclass it with further fields (tensors only, or None for all rows at once). x: the points under way,
-    `[batch, *shape]`. done: bool `[batch]`, rows the attack has finished with; None while none are.
+    `[batch, *shape]`. done: bool `[batch]`, rows that have reached the goal, as the attack asserts; None while none
+    have. over: bool `[batch]`, rows that have nothing left to try, and assert nothing; None while none are.
     """
 
     x: Tensor
     done: Tensor | None = None
+    over: Tensor | None = None
 
 
 R = TypeVar("R", bound="Rows | Reply")
@@ -79,7 +81,7 @@ def join(parts: list[R]) -> R:
     columns: dict[str, Any] = {}
     for name in names:
         values = [getattr(part, name) for part in parts]
-        if name == "done" and any(value is not None for value in values):
+        if name in ("done", "over") and any(value is not None for value in values):
             values = [_undone(part) if value is None else value for part, value in zip(parts, values, strict=True)]
         if len({value is None for value in values}) > 1:
             raise PluginError(f"Rows that begin should have every column that others have, {name} is None for some.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +26,10 @@ class Claims:
     solved: a break was verified. lost: the target was lost while it was judged. full: a row got to its end within the
     rules. demand: how far below 0 a margin has to be for the next claim, since twin and target disagreed here. spent:
     forwards, backwards, queries, `[k, 3]`. rejected: claims refused, by reason. found: verified points and rulings.
+    at_the_end: whether points are judged when all rows are done, not as they come.
     """
+
+    at_the_end: ClassVar[bool] = False
 
     def __init__(self, arena: Arena, verifier: Verifier):
         k = len(arena.index)

@@ -88,8 +88,9 @@ def _received(attack: Attack, method: str, rows: Rows, problem: Problem) -> Rows
             raise PluginError(
                 f"{where} should return tensors with the batch of {len(problem)} first, {name} is {_described(column)}."
             )
-    if rows.done is not None and (rows.done.dtype is not torch.bool or rows.done.ndim != 1):
-        raise PluginError(f"{where} should return done as bool [{len(problem)}], it is {_described(rows.done)}.")
+    for name, flags in (("done", rows.done), ("over", rows.over)):
+        if flags is not None and (flags.dtype is not torch.bool or flags.ndim != 1):
+            raise PluginError(f"{where} should return {name} as bool [{len(problem)}], it is {_described(flags)}.")
     attached = {name: column.detach() for name, column in columns.items() if _attached(column)}
     return dataclasses.replace(rows, **attached) if attached else rows
 

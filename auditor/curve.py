@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from auditor.ledger import Ledger
-from auditor.record import CurvePoint
+from auditor.record import CurvePoint, Outcome, Status
 
 POINTS = 60
 """Most points of a curve; a page with more says no more."""
 
 
-def smallest_found(ledger: Ledger) -> np.ndarray:
+def smallest_found(outcomes: list[Outcome], epsilon: float) -> np.ndarray:
     """Distance of each sample's nearest adversarial example by any stage, `[n]`: 0 where it is wrong when clean,
-    infinite where none was found."""
-    broken = np.where(ledger.broken & np.isfinite(ledger.distance), ledger.distance, np.inf)
-    return np.where(ledger.correct, np.minimum(ledger.nearest, broken), 0.0)
+    infinite where none was found. What was broken lies within epsilon, however its distance was rounded."""
+    distances = []
+    for outcome in outcomes:
+        near = np.inf if outcome.nearest is None else outcome.nearest
+        if outcome.status is Status.BROKEN:
+            near = min(near, epsilon if outcome.distance is None else outcome.distance, epsilon)
+        distances.append(0.0 if outcome.status is Status.MISCLASSIFIED else near)
+    return np.array(distances, float)
 
 
-def curve(ledger: Ledger, epsilon: float) -> list[CurvePoint]:
+def curve(outcomes: list[Outcome], epsilon: float | None) -> list[CurvePoint]:
     """The share of samples with no adversarial example found up to each distance: an upper bound at every point.
 
     Empty unless a distance stage ran, since without one nothing was looked for but at epsilon. What the other stages
     found counts from its own distance on, so there the curve may fall in a step at epsilon, which is among the points.
     """
-    if not ledger.ranged.any():
+    if epsilon is None or not ranged(outcomes):
         return []
-    distances = smallest_found(ledger)
+    distances = smallest_found(outcomes, epsilon)
     finite = np.unique(distances[np.isfinite(distances) & (distances > 0)])
     if len(finite) > POINTS:
         finite = finite[np.linspace(0, len(finite) - 1, POINTS).round().astype(int)]
@@ -34,12 +38,18 @@ def curve(ledger: Ledger, epsilon: float) -> list[CurvePoint]:
     return [CurvePoint(epsilon=float(e), robust_accuracy=float((distances > e).mean())) for e in at]
 
 
-def median_distance(ledger: Ledger) -> float | None:
+def median_distance(outcomes: list[Outcome], epsilon: float | None) -> float | None:
     """The distance within which half of the correctly classified samples have an adversarial example that was found.
 
     None unless a distance stage ran, and where it is further than anything that was found.
     """
-    if not ledger.ranged.any():
+    if epsilon is None or not ranged(outcomes):
         return None
-    median = float(np.median(smallest_found(ledger)[ledger.correct]))
+    correct = np.array([outcome.status is not Status.MISCLASSIFIED for outcome in outcomes])
+    median = float(np.median(smallest_found(outcomes, epsilon)[correct]))
     return median if np.isfinite(median) else None
+
+
+def ranged(outcomes: list[Outcome]) -> bool:
+    """Whether a distance stage ran its full budget on any sample."""
+    return any(outcome.ranged for outcome in outcomes)

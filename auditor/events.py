@@ -56,6 +56,8 @@ class StageFinished(Event, frozen=True, kw_only=True):
     broken: int
     robust_accuracy: float
     seconds: float
+    note: str = ""
+    """What a stage that looks for distances found."""
 
 
 class Finished(Event, frozen=True, kw_only=True):

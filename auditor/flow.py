@@ -67,7 +67,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         belief = inspect(host, search, ledger, attacks, observation, fidelity, seen.why_none)
 
         record = compose(
-            job, host, search, ledger, plan, outcomes, proof, attacks, fidelity, belief, certificates, seen.why_none
+            job, host, search, plan, outcomes, proof, attacks, fidelity, belief, certificates, seen.why_none
         )
         record = folder.finish(judged(record, job.rules), proof, certificates.witness)
     listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))

@@ -106,6 +106,13 @@ class Ledger:
         """Share of all samples that are correct and not broken so far."""
         return float((self.correct & ~self.broken).sum()) / max(len(self.correct), 1)
 
+    def reach(self, index: np.ndarray) -> str:
+        """For how many of these samples an adversarial example is known at some distance, and how far, in words."""
+        near = self.nearest[index]
+        median = np.median(near) if len(near) else np.inf
+        half = f", for half of them within {median:.4g}" if np.isfinite(median) else ""
+        return f"An example is known for {int(np.isfinite(near).sum())} of {len(near)} at some distance{half}."
+
     def entrants(self, share: float) -> np.ndarray:
         """The given share of the standing samples, those of smallest margin, in the order of their ids."""
         standing = self.standing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from auditor.claims import HARMLESS, Claims, margins_of
 from auditor.ledger import Ledger, UnitResult
 from auditor.problem import Problem
 from auditor.threat import Norm
-from auditor.verify import Ruling, Verifier
+from auditor.verify import Reason, Ruling, Verifier
 
-FURTHER = (1.0, 1.0005, 1.002, 1.008, 1.03, 1.1, 1.3, 2.0)
+FURTHER = (1.0, 1.0005, 1.002, 1.008, 1.03, 1.1, 1.3, 2.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 """How far along the way to a point, and beyond, the target is asked until it is wrong: twin and target may differ."""
 BRACKET, HALVINGS = 0.9, 8
 """Share of the way at which a point that holds is looked for as well, and how often the rest is halved."""
@@ -37,6 +38,8 @@ class Nearest(Claims):
     Points move along the line to the clean input, a little outwards where the target is not yet wrong, and then back
     to where it just is: some ten queries a sample. Counted features and inputs on a grid stay as they were found.
     """
+
+    at_the_end: ClassVar[bool] = True
 
     def __init__(self, arena: Arena, verifier: Verifier, strict: Verifier, ledger: Ledger):
         super().__init__(arena, verifier)
@@ -64,9 +67,13 @@ class Nearest(Claims):
         return np.zeros(len(slots), bool)
 
     def judge_last(self, reply: Reply, slots: np.ndarray, asserted: np.ndarray, problem: Problem) -> None:
-        """The points that rows end on are points like any other."""
+        """The points that rows end on are points like any other; a row that ends beyond the bounds has done nothing."""
         self.examine(reply, slots, np.ones(len(slots), bool), problem)
-        self.full[slots] = True
+        finite = reply.points.flatten(1).isfinite().all(dim=1).cpu().numpy()
+        inside = problem.contains(reply.points).cpu().numpy()
+        self.rejected.update({Reason.NOT_FINITE: n} if (n := int((~finite).sum())) else {})
+        self.rejected.update({Reason.BOUNDS: n} if (n := int((finite & ~inside).sum())) else {})
+        self.full[slots[finite & inside]] = True
 
     def hand_in_best(self, doubt: float) -> None:
         """Have the target judge the nearest point of each sample, and the way to it."""
@@ -89,6 +96,7 @@ class Nearest(Claims):
         return made
 
     def _confirm(self, slot: int) -> None:
+        low = 0.0
         for share, point in self._along(slot, FURTHER):
             ruling = self._judged(self.verifier, slot, point)
             if ruling is None:
@@ -96,16 +104,17 @@ class Nearest(Claims):
             if ruling.broken:
                 self.nearest[slot] = Found(point, ruling)
                 if self.straight:
-                    self._tighten(slot, share)
+                    self._tighten(slot, max(low, BRACKET * share), share)
                 return
             if ruling.reason not in HARMLESS:
                 self.rejected[str(ruling.reason)] += 1
                 return
+            low = share
         self.rejected["not misclassified"] += 1
 
-    def _tighten(self, slot: int, share: float) -> None:
-        """Go back along the line to where the target is just wrong: first to BRACKET of the way, then by halving."""
-        low, high, tried = 0.0, share, BRACKET * share
+    def _tighten(self, slot: int, tried: float, high: float) -> None:
+        """Go back along the line to where the target is just wrong: first to a share of the way, then by halving."""
+        low = 0.0
         for _ in range(HALVINGS):
             point = next(self._along(slot, (tried,)))[1]
             ruling = self._judged(self.verifier, slot, point)
@@ -123,14 +132,14 @@ class Nearest(Claims):
             tensor[slot].double().cpu().numpy()
             for tensor in (self.arena.inputs, self.points, self.arena.lower, self.arena.upper)
         )
-        for share in shares if self.straight else (1.0,):
+        for share in shares if self.arena.threat.grid is None else (1.0,):
             point = near if share == 1 else np.clip(clean + share * (near - clean), low, high)
             yield share, point.astype(np.float32)
 
     def _within(self, slot: int) -> None:
         """Enter a break where the nearest point lies in the threat as it is."""
         found = self.nearest[slot]
-        if not self.open[slot] or (found.ruling.distance or 0.0) > self.strict.threat.epsilon:
+        if not self.open[slot] or (found.ruling.distance or 0.0) > (1 + 1e-9) * self.strict.threat.epsilon:
             return
         ruling = self._judged(self.strict, slot, found.point)
         if ruling is not None and ruling.broken:

@@ -69,6 +69,7 @@ def _outcome(
         target=threat.goal.target,
         spent=Spent(forwards=forwards, backwards=backwards, queries=queries),
         nearest=float(ledger.nearest[i]) if np.isfinite(ledger.nearest[i]) else None,
+        ranged=bool(ledger.ranged[i]),
     )
 
 

@@ -84,25 +84,31 @@ class Pool:
         side may help.
         """
         began = time.perf_counter()
-        error = None
-        steps = self.play()
-        while error is None:
+        error = self.attempt(self.play(), tick)
+        last = self.attempt(self.end(), tick)
+        if self.attack.access is Access.GRADIENT or self.claims.at_the_end:
+            self.claims.hand_in_best(self.doubt)  # where the target was not asked, every point has been judged by it
+        return self.claims.result(time.perf_counter() - began, error or last, self.width)
+
+    def attempt(self, steps: Iterator[None], tick: Tick) -> str | None:
+        """Take the steps; what stopped them, in words, None where they came to their end. Raises OutOfMemory."""
+        while True:
             try:
                 next(steps)
             except StopIteration:
-                break
+                return None
             except AdvauditError as failure:
-                error = str(failure)
+                return str(failure)
             except (Exception, SystemExit) as failure:  # a plugin must not end the audit, by exit() either
                 if out_of_memory(failure) and self.width > 1:
                     raise OutOfMemory(f"{self.width} rows side by side do not fit into memory.") from failure
-                error = f"{type(failure).__name__}: {failure}"
-            else:
-                tick(self.progress(), int(self.claims.solved.sum()))
+                return f"{type(failure).__name__}: {failure}"
+            tick(self.progress(), int(self.claims.solved.sum()))
+
+    def end(self) -> Iterator[None]:
+        """Judge what has ended and was not judged yet."""
         self.judge_ended()
-        if self.attack.access is Access.GRADIENT:  # others have had every point judged by the target already
-            self.claims.hand_in_best(self.doubt)
-        return self.claims.result(time.perf_counter() - began, error, self.width)
+        yield
 
     def play(self) -> Iterator[None]:
         """The loop: survey, then query, judge, step, let go."""
@@ -213,8 +219,10 @@ class Pool:
         if rows is None:
             return
         gone = dead | self.claims.settled[self.places]
-        claims = np.zeros(len(gone), bool) if rows.done is None else rows.done.cpu().numpy()
-        ending = ~gone & ~self.idle & (claims | (self.ages.cpu().numpy() >= self.attack.replies))
+        claims, over = (
+            np.zeros(len(gone), bool) if flags is None else flags.cpu().numpy() for flags in (rows.done, rows.over)
+        )
+        ending = ~gone & ~self.idle & (claims | over | (self.ages.cpu().numpy() >= self.attack.replies))
         if ending.any():
             index = torch.from_numpy(np.flatnonzero(ending)).to(self.slots.device)
             self.ended.append(Ended(self.slots[index], self.restarts[index], rows.x[index], claims[ending]))

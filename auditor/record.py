@@ -30,7 +30,7 @@ class Status(StrEnum):
     BROKEN = "broken"
     """An adversarial example was found, and the deployed model confirmed it."""
     WITHSTOOD = "withstood"
-    """Every attack ran its full budget on it and none was confirmed: not a proof."""
+    """At least one attack ran its full budget on it, and nothing that was tried broke it: not a proof."""
     CERTIFIED = "certified"
     """A certifier proved that no adversarial example exists inside the threat model."""
     UNATTACKED = "unattacked"
@@ -179,6 +179,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found.
 
     nearest: distance of the nearest adversarial example that a distance stage found, which may lie beyond epsilon.
+    ranged: a distance stage ran its full budget on it.
     """
 
     id: int
@@ -191,6 +192,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     target: int | None = None
     spent: Spent = Spent()
     nearest: float | None = None
+    ranged: bool = False
 
 
 class AttackRow(Struct, frozen=True, kw_only=True):

@@ -9,15 +9,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from auditor.curve import curve, median_distance
 from auditor.errors import RecordError
 from auditor.host import Host
+from auditor.metrics import measure
 from auditor.preprocess import Preprocess
-from auditor.record import Record, check_whole, read_evidence, read_record
+from auditor.record import Record, Status, check_whole, read_evidence, read_record
 from auditor.target import Target, TargetOptions
 from auditor.threat import Norm, ThreatModel
 from auditor.verify import moved_by, reached, size
 
 VOTES = 5
+COLUMNS = ("id", "x", "x_adv", "label", "adversarial_label")
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,7 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
 
 def _nearest(evidence: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What distance stages found, in the columns of the evidence."""
-    columns = ("id", "x", "x_adv", "label", "adversarial_label")
-    empty = {name: evidence[name][:0] for name in columns}
-    near = {name: evidence.get(f"near_{name}", empty[name]) for name in columns}
+    near = {name: evidence.get(f"near_{name}", evidence[name][:0]) for name in COLUMNS}
     return near | {name: evidence[name] for name in ("weights", "frozen") if name in evidence}
 
 
@@ -104,14 +105,42 @@ def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     broken = [outcome.id for outcome in record.outcomes if outcome.status == "broken"]
     if missing := {"id", "x", "x_adv", "label", "adversarial_label"} - set(evidence):
         raise RecordError(f"The evidence lacks {', '.join(sorted(missing))}; scan again.")
+    _check_columns(evidence)
     near = [outcome.id for outcome in record.outcomes if outcome.nearest is not None]
     if near != _nearest(evidence)["id"].tolist():
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
+    epsilon = record.threat.epsilon
+    measured = measure(record.outcomes, certified=record.metrics.certified_accuracy is not None)
+    told = msgspec.structs.replace(measured, median_distance=median_distance(record.outcomes, epsilon))
+    if told != record.metrics or curve(record.outcomes, epsilon) != record.curve:
+        raise RecordError("The record's metrics or curve are not those of its outcomes; one of the two was changed.")
+    for outcome in record.outcomes:
+        good = outcome.status in (Status.WITHSTOOD, Status.CERTIFIED, Status.UNATTACKED)
+        if good and epsilon is not None and outcome.nearest is not None and outcome.nearest <= epsilon:
+            raise RecordError(
+                f"The record calls sample {outcome.id} {outcome.status}, with an example at {outcome.nearest:g} within "
+                f"epsilon {epsilon:g}; one of the two was changed."
+            )
     if broken != evidence["id"].tolist():
         raise RecordError(
             f"The record says that {len(broken)} samples are broken, the evidence holds {len(evidence['id'])} others; "
             "one of the two was changed."
         )
+
+
+def _check_columns(evidence: dict[str, np.ndarray]) -> None:
+    """Raise RecordError where columns that belong together differ in length or kind."""
+    for prefix in ("", "near_"):
+        names = [f"{prefix}{name}" for name in COLUMNS]
+        there = [name for name in names if name in evidence]
+        if there and there != names:
+            raise RecordError(f"The evidence has {there[0]}, but lacks {(set(names) - set(there)).pop()}; scan again.")
+        if not there:
+            continue
+        n, shape = len(evidence[names[0]]), evidence[names[1]].shape
+        whole = all(evidence[names[i]].shape == (n,) and evidence[names[i]].dtype.kind in "iu" for i in (0, 3, 4))
+        if not whole or shape[:1] != (n,) or evidence[names[2]].shape != shape:
+            raise RecordError(f"The columns {', '.join(names)} of the evidence do not fit together; scan again.")
 
 
 def _target(record: Record, host: Host, model: str, trust: bool) -> Target:

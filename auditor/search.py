@@ -13,7 +13,7 @@ from auditor.access import Access
 from auditor.arena import Arena, Place
 from auditor.attack import AnyAttack, Attack
 from auditor.claims import Claims
-from auditor.errors import OutOfMemory
+from auditor.errors import OutOfMemory, first_line, out_of_memory
 from auditor.events import Listener, Notice, Progress, StageFinished, StageStarted
 from auditor.execution import Execution
 from auditor.guard import unmoved
@@ -28,7 +28,7 @@ from auditor.samples import Samples
 from auditor.suite import Stage
 from auditor.tally import Tally
 from auditor.target import Target
-from auditor.threat import Region, ThreatModel
+from auditor.threat import Norm, Region, ThreatModel
 from auditor.twin import Twin
 from auditor.verify import Verifier
 
@@ -71,7 +71,7 @@ class Search:
         """
         rows: list[AttackRow] = []
         for number, stage in enumerate(suite):
-            ranked = any(row.status == "ran" and row.access != Access.DECISION for row in rows)
+            ranked = bool(np.isfinite(ledger.margin[ledger.standing]).any())
             rows.append(self._stage(number, stage if ranked else unranked(stage), len(suite), ledger))
         return rows
 
@@ -83,7 +83,7 @@ class Search:
         self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
         while reason is None and tally.goes_on(stage, int(ledger.broken.sum()), len(entrants)):
             self._round(number, stage, entrants, ledger, tally)
-            entrants = ledger.entrants(stage.share)
+            entrants = entrants if stage.distance else ledger.entrants(stage.share)
         broken = int(ledger.broken.sum() - before)
         status = "skipped" if reason else "error" if tally.error else "ran"
         self.listen(
@@ -95,6 +95,7 @@ class Search:
                 broken=broken,
                 robust_accuracy=ledger.robust_accuracy,
                 seconds=tally.seconds,
+                note=ledger.reach(entrants) if stage.distance and reason is None else "",
             )
         )
         return tally.row(stage, status, reason, broken, self.target.classes)
@@ -128,6 +129,8 @@ class Search:
             return f"{attack.name} needs scores, and the model returns labels only"
         if stage.distance and self.threat.boxes:
             return "boxes of the samples' own say how far inputs may change, so there is no distance to look for"
+        if stage.distance and self.threat.norm is Norm.SPATIAL:
+            return "the spatial threat is a set of transforms, so there is no distance to look for"
         return None
 
     def _unit(
@@ -137,9 +140,11 @@ class Search:
         while True:
             try:
                 return self._play(key[0], stage, index, ledger, tally, offset)
-            except OutOfMemory as failure:
+            except Exception as failure:
+                if not isinstance(failure, OutOfMemory) and not (out_of_memory(failure) and self.width > 1):
+                    raise
                 self.narrowings.append(self.width)
-                self.listen(Notice(text=f"{failure} The search goes on with {self.width}."))
+                self.listen(Notice(text=f"{first_line(failure)} The search goes on with {self.width}."))
 
     def _play(
         self, number: int, stage: Stage, index: np.ndarray, ledger: Ledger, tally: Tally, offset: int

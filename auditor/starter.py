@@ -84,7 +84,7 @@ def plan(
             *_threat(samples),
             "",
             "[search]",
-            'suite = "standard" # quick, standard or thorough; or [[attack]] tables of your own',
+            'suite = "standard" # quick, standard, thorough, autoattack, distance; or [[attack]] tables of your own',
             "seed = 0",
             "",
             "# [[gate]]",
@@ -129,7 +129,7 @@ def _threat(samples: Samples | None) -> list[str]:
         return ["# The samples bring their own boxes (lower, upper), which are the threat by themselves."]
     lines = [
         "[[threat]]",
-        'norm = "linf" # or "l2"',
+        'norm = "linf" # or "l2", "l1", "l0", "spatial"',
         '# epsilon = "8/255" # how far an input may be changed, in the units of the samples: the question is yours',
     ]
     if samples is not None and samples.pixels:

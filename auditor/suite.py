@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditor.access import Access
-from auditor.errors import UsageError
+from auditor.errors import PluginError, UsageError
 from auditor.threat import Norm
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     norms: tuple[Norm, ...] = ()
 
 
+MOST = 100_000
+"""Restarts and rounds beyond which a suite is a slip of the pen."""
 STAGE = tuple(field.name for field in msgspec.structs.fields(StageOptions))
 OWN = ("name", "attack", "title", *STAGE)
 Attacks = Mapping[str, "type[AnyAttack]"]
@@ -54,13 +56,15 @@ class Stage:
 
     def __post_init__(self) -> None:
         for name in ("restarts", "rounds"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} of {self.title} is at least 1, got {getattr(self, name)}.")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise UsageError(f"{name} of {self.title} is from 1 to {MOST}, got {getattr(self, name)}.")
         if not 0 < self.share <= 1:
             raise UsageError(f"share of {self.title} is above 0 and at most 1, got {self.share}.")
         if not self.distance:
             return
-        if not getattr(self.attack, "minimum_norm", False):
+        from auditor.attack import Attack
+
+        if not (isinstance(self.attack, Attack) and self.attack.minimum_norm):
             raise UsageError(
                 f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget."
             )
@@ -79,13 +83,28 @@ class Stage:
 
         if not isinstance(self.attack, Attack):
             return 0, 0, 0
-        forwards, backwards = self.attack.cost(classes)
-        first, again = self.attack.survey_cost(classes)
+        forwards, backwards = _counts(self.attack, "cost", self.attack.cost(classes))
+        first, again = _counts(self.attack, "survey_cost", self.attack.survey_cost(classes))
         forwards, backwards = (
             self.rounds * (self.restarts * forwards + first),
             self.rounds * (self.restarts * backwards + again),
         )
-        return (forwards, backwards, 0) if self.attack.access is Access.GRADIENT else (0, 0, forwards)
+        judged = 0
+        if self.distance:
+            from auditor.nearest import FURTHER, HALVINGS
+
+            judged = (
+                len(FURTHER) + HALVINGS + 1
+            )  # of the nearest point and the line to it; more for a randomised target
+        return (forwards, backwards, judged) if self.attack.access is Access.GRADIENT else (0, 0, forwards + judged)
+
+
+def _counts(attack: Any, name: str, given: Any) -> tuple[int, int]:
+    """What an attack says of its cost. Raises PluginError where those are no two whole numbers."""
+    good = isinstance(given, tuple) and len(given) == 2 and all(isinstance(n, int) and n >= 0 for n in given)
+    if not good:
+        raise PluginError(f"{attack.name}.{name} should return two whole numbers from 0 on, it returned {given!r}.")
+    return given  # type: ignore[no-any-return]
 
 
 def bundled_suites() -> dict[str, list[dict[str, Any]]]:
@@ -106,7 +125,8 @@ def for_norm(suite: list[Stage], norm: Norm) -> list[Stage]:
     """The stages that are meant for a norm. Raises UsageError where none is."""
     meant = [stage for stage in suite if not stage.norms or norm in stage.norms]
     if suite and not meant:
-        raise UsageError(f"No stage of the suite is meant for {norm}; choose another suite, or give --attack.")
+        hint = "--suite spatial is" if norm is Norm.SPATIAL else "--suite standard is"
+        raise UsageError(f"No stage of the suite is meant for {norm}; {hint}, or give --attack.")
     return meant
 
 
@@ -137,7 +157,11 @@ def make_stage(table: Mapping[str, Any], attacks: Attacks) -> Stage:
         attack = msgspec.convert(options, kind, strict=False)
         own = msgspec.convert({key: table[key] for key in STAGE if key in table}, StageOptions, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}; it takes {', '.join(_described(kind))}.") from error
+        if "$.norms" in str(error):
+            raise UsageError(
+                f"{name}: norms is a list of {', '.join(Norm)}, got {table['norms']!r}; --attack can't give it."
+            ) from error
+        raise UsageError(f"{name}: {error}; it takes {', '.join([*_described(kind), *STAGE])}.") from error
     if getattr(attack, "steps", 1) < 1:
         raise UsageError(f"{name}: steps is at least 1, got {getattr(attack, 'steps', None)}.")
     losses = getattr(kind, "losses", None)

@@ -49,7 +49,7 @@ def sentence(event: Event) -> str | None:
             error = f" It ended with an error: {event.reason}." if event.status == "error" else ""
             return (
                 f"{event.name}: broke {event.broken} of {event.entrants}, robust accuracy ≤ "
-                f"{event.robust_accuracy:.1%} ({event.seconds:.1f} s).{error}"
+                f"{event.robust_accuracy:.1%} ({event.seconds:.1f} s).{event.note and ' '}{event.note}{error}"
             )
     return None
 

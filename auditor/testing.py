@@ -83,6 +83,13 @@ def check_attack(
         if must_break:
             n = int(first.broken.sum())
             assert first.broken.all(), f"{where} breaks {n} of {len(bench.samples)} at {above:g} times their distance"
+        if isinstance(attack, Attack) and attack.minimum_norm:
+            far = bench.play(attack, restarts=restarts, distance=True)
+            _check_ran(where, far.row)
+            found = far.ledger.nearest
+            assert (found >= inside).all(), f"{where} finds an example below the true distance, looking for distances"
+            hint = "epsilon is infinite there"
+            assert np.isfinite(found).any() or not must_break, f"{where} finds no distance in a distance stage: {hint}"
         if bench.seed == 0:
             assert not bench.at(0.0).play(attack).broken.any(), f"{where} breaks samples at epsilon 0"
 

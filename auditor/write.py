@@ -13,7 +13,6 @@ from auditor.curve import curve, median_distance
 from auditor.environment import environment
 from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
-from auditor.ledger import Ledger
 from auditor.metrics import by_class, measure
 from auditor.obscurity import Belief
 from auditor.record import (
@@ -40,7 +39,6 @@ def compose(
     job: Job,
     host: Host,
     search: Search,
-    ledger: Ledger,
     plan: dict[str, Any],
     outcomes: list[Outcome],
     evidence: dict[str, np.ndarray],
@@ -52,6 +50,7 @@ def compose(
 ) -> Record:
     """The record, all but the gate's judgement: `complete` is false until the gate has been asked."""
     names = class_names(search.samples, search.target)
+    epsilon = None if job.threat.boxes else job.threat.epsilon
     return Record(
         schema=SCHEMA,
         complete=False,
@@ -65,7 +64,7 @@ def compose(
         threat=threat_info(job.threat, search.samples, str(job.access)),
         samples=samples_info(job, search.samples),
         metrics=msgspec.structs.replace(
-            measure(outcomes, certified=bool(certificates.names)), median_distance=median_distance(ledger)
+            measure(outcomes, certified=bool(certificates.names)), median_distance=median_distance(outcomes, epsilon)
         ),
         by_class=by_class(outcomes, names),
         outcomes=outcomes,
@@ -76,7 +75,7 @@ def compose(
         trust=belief.trust,
         gate=Gate(rules=[]),
         verdict=None,
-        curve=curve(ledger, job.threat.epsilon),
+        curve=curve(outcomes, epsilon),
         seconds=round(sum(row.seconds for row in attacks), 3),
         command=job.command,
         class_names=list(names) if names else None,

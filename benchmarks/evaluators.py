@@ -57,6 +57,8 @@ FILES: dict[str, tuple[str, str | None]] = {
 """Entries of files.toml and the bundled net: epsilon (linf), and other samples where the entry has too few."""
 BACKWARD = 2.0
 """Forward passes that a backward pass is counted as: more than the 1.4 to 1.6 that were measured, so to our cost."""
+MANY = 200
+"""Samples from which a count needs no `of`: each file has nearly 250 in one half."""
 BUNDLED = Path(__file__).parents[1] / "examples" / "mnist"
 
 
@@ -70,6 +72,12 @@ class Result:
     backwards: np.ndarray
     seconds: float
     stages: list[dict[str, Any]]
+
+    def on(self, ids: np.ndarray) -> Result:
+        """The same for some of its samples."""
+        place = np.searchsorted(self.ids, ids)
+        arrays = {key: getattr(self, key)[place] for key in ("ids", "broken", "forwards", "backwards")}
+        return replace(self, **arrays)
 
     @property
     def cost(self) -> np.ndarray:
@@ -196,12 +204,16 @@ def run(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> None:
     """The tables: standing by file and evaluator, distance to the union, cost of a survivor against the baseline."""
     union: dict[str, np.ndarray] = {}
+    ids: dict[str, np.ndarray] = {}
     found: dict[tuple[str, str], list[Result]] = {}
     for name in arguments.files:
         for path in sorted((STORE / arguments.half / name).glob("*.json")):
-            result = restore(path)
-            found.setdefault((path.stem.rpartition("-")[0], name), []).append(result)
-            union[name] = union.get(name, np.zeros(len(result.ids), bool)) | result.broken
+            found.setdefault((path.stem.rpartition("-")[0], name), []).append(restore(path))
+        ids[name] = max(
+            (r.ids for (_, file), rs in found.items() if file == name for r in rs), key=len, default=np.zeros(0)
+        )
+        broken = [r.ids[r.broken] for (_, file), rs in found.items() if file == name for r in rs]
+        union[name] = np.isin(ids[name], np.concatenate([*broken, np.zeros(0, np.int64)]))
     evaluators = sorted({evaluator for evaluator, _ in found})
     print(f"Standing (mean over seeds) of the {arguments.half} half; union: what nothing ever broke\n")
     print("| file | n | union |" + "".join(f" {evaluator} |" for evaluator in evaluators))
@@ -215,9 +227,9 @@ def report(arguments: argparse.Namespace) -> None:
     print("| file |" + "".join(f" {evaluator} |" for evaluator in evaluators))
     print("|---|" + "---|" * len(evaluators))
     for name in union:
-        cells = [_cost(found.get((evaluator, name), []), ~union[name]) for evaluator in evaluators]
+        cells = [_cost(found.get((evaluator, name), []), ids[name][~union[name]]) for evaluator in evaluators]
         print(f"| {name} | " + " | ".join(cells) + " |")
-    _pooled(found, union, evaluators, arguments.baseline)
+    _pooled(found, {name: ids[name][~union[name]] for name in union}, evaluators, arguments.baseline)
     _stages(found, union, arguments.baseline)
 
 
@@ -225,41 +237,48 @@ def _standing(results: list[Result]) -> str:
     if not results:
         return "–"
     counts = [int((~result.broken).sum()) for result in results]
-    return f"{statistics.mean(counts):.1f} ({'/'.join(str(count) for count in counts)})"
+    few = f" of {len(results[0].ids)}" if len(results[0].ids) < MANY else ""
+    return f"{statistics.mean(counts):.1f} ({'/'.join(str(count) for count in counts)}){few}"
 
 
 def _cost(results: list[Result], survivors: np.ndarray) -> str:
-    if not results or not survivors.any():
+    alive = [result.on(np.intersect1d(result.ids, survivors)) for result in results]
+    if not results or not len(survivors):
         return "–"
-    cost = statistics.mean(float(result.cost[survivors].mean()) for result in results)
+    cost = statistics.mean(float(result.cost.mean()) for result in alive)
     return f"{cost:,.0f}; {statistics.median(result.seconds for result in results):.0f} s"
 
 
 def _pooled(
-    found: dict[tuple[str, str], list[Result]], union: dict[str, np.ndarray], evaluators: list[str], baseline: str
+    found: dict[tuple[str, str], list[Result]], survivors: dict[str, np.ndarray], evaluators: list[str], baseline: str
 ) -> None:
-    """Sums over the files that both an evaluator and the baseline have been played on, seed by seed."""
+    """Sums over the files and samples that both an evaluator and the baseline have been played on, seed by seed."""
     print(f"\nPooled over files, against {baseline}: the same files and seeds\n")
     print("| evaluator | files | standing | of the baseline | worst file | cost ratio of survivors | seconds ratio |")
     print("|---|---|---|---|---|---|---|")
     for evaluator in evaluators:
-        common = [name for name in union if (evaluator, name) in found and (baseline, name) in found]
+        common = [name for name in survivors if (evaluator, name) in found and (baseline, name) in found]
         if not common or evaluator == baseline:
             continue
         ours, theirs, worst, ratios, seconds = 0.0, 0.0, [], [], []
         for name in common:
-            pairs = list(zip(found[evaluator, name], found[baseline, name], strict=False))
+            pairs = [_shared(a, b) for a, b in zip(found[evaluator, name], found[baseline, name], strict=False)]
             stand = [statistics.mean(float((~pair[side].broken).sum()) for pair in pairs) for side in (0, 1)]
             ours, theirs = ours + stand[0], theirs + stand[1]
             worst.append((stand[0] - stand[1], name))
-            alive = ~union[name]
-            ratios.append(statistics.mean(float(a.cost[alive].mean() / b.cost[alive].mean()) for a, b in pairs))
+            alive = [(a.on(s), b.on(s)) for a, b in pairs if len(s := np.intersect1d(a.ids, survivors[name]))]
+            ratios.append(statistics.mean(float(a.cost.mean() / b.cost.mean()) for a, b in alive))
             seconds.append(statistics.median(a.seconds / b.seconds for a, b in pairs))
         gap, where = max(worst)
         print(
             f"| {evaluator} | {len(common)} | {ours:.1f} | {theirs:.1f} | {gap:+.1f} ({where}) | "
             f"{statistics.median(ratios):.3f} (at most {max(ratios):.3f}) | {statistics.median(seconds):.3f} |"
         )
+
+
+def _shared(one: Result, other: Result) -> tuple[Result, Result]:
+    ids = np.intersect1d(one.ids, other.ids)
+    return one.on(ids), other.on(ids)
 
 
 def _stages(found: dict[tuple[str, str], list[Result]], union: dict[str, np.ndarray], baseline: str) -> None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from auditor.record import Record
 
 from . import svg
-from .numbers import amount, at_most, known
+from .numbers import amount, at_most, count, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def curve(record: Record) -> Curve | None:
     points = sorted({amount(x): (x, y) for x, y in sorted(points)}.values())  # of those that read alike, the last
     shown = [Point(epsilon=amount(x), robust=at_most(y, n)) for x, y in points]
     label = "Robust accuracy over epsilon: " + ", ".join(f"{p.robust} at {p.epsilon}" for p in shown)
-    return Curve(lead=_lead(record), chart=svg.curve(points, n, label), points=shown)
+    return Curve(lead=_lead(record), chart=svg.curve(points, n, label, record.threat.epsilon), points=shown)
 
 
 def _lead(record: Record) -> str:
@@ -47,6 +47,15 @@ def _lead(record: Record) -> str:
         "Each correctly classified sample had the same budget to find its nearest adversarial example, whether it was "
         "broken at epsilon or not. The curve is the share for which none was found so close: an upper bound everywhere."
     )
+    looked = [outcome for outcome in record.outcomes if outcome.ranged]
+    missing = sum(outcome.nearest is None for outcome in looked)
+    if any(not row.distance and row.broken for row in record.attacks):
+        text += " Other stages looked at epsilon alone: where it falls in a step there, the step is theirs."
+    if missing:
+        text += (
+            f" For {count(missing)} of {count(len(looked))} no example was found at any distance, so beyond the last "
+            "point the curve says little."
+        )
     median = record.metrics.median_distance
     if median is None or not known(median):
         return text

@@ -115,8 +115,11 @@ def part_bar(kind: str, part: int, entered: int, whole: int, title: str) -> Mark
     return _svg("cell", 18, title, marks, width=180)
 
 
-def curve(points: Sequence[tuple[float, float]], n: int, label: str) -> Markup:
-    """Robust accuracy in percent over epsilon, in steps: between two points nothing is known but the bound before."""
+def curve(points: Sequence[tuple[float, float]], n: int, label: str, epsilon: float | None = None) -> Markup:
+    """Robust accuracy in percent over epsilon, in steps: between two points nothing is known but the bound before.
+
+    epsilon: of the audit, marked where it lies among them.
+    """
     right = max((x for x, _ in points), default=0.0) or 1.0
     left, width, top, height = 0.08, 0.9, 10, 180
 
@@ -140,8 +143,11 @@ def curve(points: Sequence[tuple[float, float]], n: int, label: str) -> Markup:
                 _at(across(x)), down(y), FILLS["dot"], _title(title)
             )
         )
+    if epsilon is not None and 0 < epsilon <= right:
+        marks.append(_line("tick", across(epsilon), top, across(epsilon), top + height))
+        marks.append(_text(across(epsilon) + 0.008, top + 12, f"epsilon {amount(epsilon)}", anchor="start"))
     for x in (0.0, right / 2, right):
-        marks.append(_text(across(x), top + height + 20, amount(x), anchor="middle"))
+        marks.append(_text(across(x), top + height + 20, amount(x), anchor="end" if x == right else "middle"))
     return _svg("chart", top + height + 26, label, marks)
 
 

@@ -185,6 +185,61 @@ def test_boxes_of_their_own_have_no_distance() -> None:
     assert "boxes" in str(row.reason)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Blind(Outward):
+    """The same walk along a direction drawn at random, asking the target itself."""
+
+    name: ClassVar[str] = "blind"
+    access: ClassVar[Access] = Access.SCORE
+
+    steps: int = 60
+
+    def query(self, problem: Problem, rows: Rows) -> Query:
+        return Query(points=rows.x, gradient=False, probes=~problem.contains(rows.x))
+
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        share = problem.wide((problem.ages + 1) * self.pace)
+        signs = problem.at(torch.zeros_like(problem.ages), 2).draws.signs(*problem.inputs.shape[1:])
+        return Rows(x=(problem.inputs + share * signs).clamp(problem.lower, problem.upper))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deaf(Blind):
+    name: ClassVar[str] = "deaf"
+    access: ClassVar[Access] = Access.DECISION
+
+
+@pytest.mark.parametrize("attack", [Blind(), Deaf()])
+def test_attacks_without_gradients_have_distances_too(attack: Attack) -> None:
+    ledger = bench(n=30).play(attack, distance=True).ledger
+    assert np.isfinite(ledger.nearest).any()
+    np.testing.assert_array_equal(ledger.broken, ledger.nearest <= 0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost(Outward):
+    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+        return Rows(x=rows.x + 10)
+
+
+def test_a_row_that_ends_beyond_the_bounds_has_looked_at_nothing() -> None:
+    trial = bench(bounds=(0.0, 1.0)).play(Lost(steps=1), distance=True)
+    assert not trial.ledger.full.any()
+    assert not trial.ledger.ranged.any()
+    assert trial.row.rejected == {"outside the bounds": len(trial.ledger.full)}
+
+
+def test_a_step_of_the_grid_that_rounds_above_epsilon_is_within_it() -> None:
+    made = replace(linear_bench(seed=3, n=40), threat=ThreatModel(epsilon=0.3, grid=0.1, bounds=(0.0, 1.0)))
+    inputs = (np.round(made.samples.inputs * 10) / 10).astype(np.float32)
+    labels = made.target.labels(inputs, batch=1).astype(np.int64)
+    made = replace(made, samples=replace(made.samples, inputs=inputs, labels=labels))
+    ledger = made.play(Outward(pace=0.1, steps=9), distance=True).ledger
+    at = np.isclose(ledger.nearest, 0.3)
+    assert at.any()
+    assert ledger.broken[at].all()
+
+
 def test_on_a_grid_points_stay_as_they_were_found() -> None:
     made = bench(grid=1 / 64)
     inputs = np.round(made.samples.inputs * 64) / 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from auditor.cli import main
+from auditor.curve import curve, median_distance
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
-from auditor.record import EVIDENCE, Record, digest_outcomes, read_evidence, read_record
+from auditor.metrics import measure
+from auditor.record import EVIDENCE, Outcome, Record, Status, digest_outcomes, read_evidence, read_record
 from auditor.replay import replay
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "mnist"
@@ -61,15 +64,68 @@ def test_every_example_holds(scanned: Path) -> None:
     assert f"{result.near} of {result.near} nearest ones hold" in result.text
 
 
-def test_a_distance_that_is_not_the_examples_own_is_noticed(copied: Path) -> None:
-    record = read_record(copied)
+def moved(record: Record, factor: float) -> Record:
+    """The record with its first nearest distance multiplied, and what follows from it made to fit."""
     first = next(i for i, outcome in enumerate(record.outcomes) if outcome.nearest is not None)
     outcomes = list(record.outcomes)
-    outcomes[first] = msgspec.structs.replace(outcomes[first], nearest=2 * (outcomes[first].nearest or 0))
-    rewrite(copied, msgspec.structs.replace(record, outcomes=outcomes), read_evidence(copied))
+    outcomes[first] = msgspec.structs.replace(outcomes[first], nearest=factor * (outcomes[first].nearest or 0))
+    return refit(record, outcomes)
+
+
+def refit(record: Record, outcomes: list[Outcome]) -> Record:
+    """The record with other outcomes, and metrics and curve that fit them."""
+    epsilon = record.threat.epsilon
+    measured = measure(outcomes, certified=record.metrics.certified_accuracy is not None)
+    metrics = msgspec.structs.replace(measured, median_distance=median_distance(outcomes, epsilon))
+    return msgspec.structs.replace(record, outcomes=outcomes, metrics=metrics, curve=curve(outcomes, epsilon))
+
+
+def test_a_distance_that_is_not_the_examples_own_is_noticed(copied: Path) -> None:
+    rewrite(copied, moved(read_record(copied), 1.001), read_evidence(copied))
     result = replay(copied)
     assert not result.whole
     assert result.failures == {"another distance than recorded": 1}
+
+
+def test_metrics_and_curve_that_are_not_those_of_the_outcomes_are_noticed(copied: Path) -> None:
+    record, evidence = read_record(copied), read_evidence(copied)
+    better = msgspec.structs.replace(record.metrics, robust_accuracy=1.0)
+    for edited in (
+        msgspec.structs.replace(record, metrics=better),
+        msgspec.structs.replace(record, curve=record.curve[:-1]),
+    ):
+        rewrite(copied, edited, evidence)
+        with pytest.raises(RecordError, match="not those of its outcomes"):
+            replay(copied)
+
+
+def test_a_sample_that_withstood_has_no_example_within_epsilon(copied: Path) -> None:
+    record, evidence = read_record(copied), read_evidence(copied)
+    outcomes = [
+        msgspec.structs.replace(o, status=Status.WITHSTOOD, attack=None, distance=None, adversarial_label=None)
+        if o.status is Status.BROKEN
+        else o
+        for o in record.outcomes
+    ]
+    kept = {name: a if name.startswith("near_") else a[:0] for name, a in evidence.items()}
+    rewrite(copied, refit(record, outcomes), kept)
+    with pytest.raises(RecordError, match="withstood, with an example at"):
+        replay(copied)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda e: e | {"near_x_adv": e["near_x_adv"][1:]},
+        lambda e: e | {"near_label": e["near_label"].astype(float)},
+        lambda e: {name: a for name, a in e.items() if name != "near_x"},
+        lambda e: e | {"x": e["x"][:, :, 1:]},
+    ],
+)
+def test_columns_that_do_not_fit_together_are_a_sentence(copied: Path, damage: Any) -> None:
+    rewrite(copied, read_record(copied), damage(read_evidence(copied)))
+    with pytest.raises(RecordError, match="evidence"):
+        replay(copied)
 
 
 def test_an_example_that_fools_nobody_is_noticed(copied: Path) -> None:

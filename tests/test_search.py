@@ -13,19 +13,21 @@ import pytest
 import torch
 from auditor.plugins.attacks.apgd import APGD
 from auditor.plugins.attacks.fgsm import FGSM
+from auditor.plugins.attacks.fmn import FMN
 from auditor.plugins.attacks.noise import Noise
 from auditor.plugins.attacks.pgd import PGD
 from auditor.plugins.attacks.square import Square
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.attack import AnyAttack, Attack, LibraryAttack, Reply, Rows
+from auditor.attack import AnyAttack, Attack, LibraryAttack, Query, Reply, Rows
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.errors import Interrupted
 from auditor.events import Event, Notice, Progress, StageFinished, StageStarted, silent
 from auditor.execution import Execution
 from auditor.journal import Journal
 from auditor.ledger import Ledger
+from auditor.oracle import TwinOracle
 from auditor.problem import Problem
 from auditor.record import AttackRow
 from auditor.search import Search
@@ -485,3 +487,43 @@ def test_a_resumed_search_knows_how_much_memory_there_was(tmp_path: Path) -> Non
     again = Ledger.of(made.samples, np.ones(80, bool))
     assert bits(again, second.play(suite, again)) == bits(whole, rows)
     assert second.narrowings == first.narrowings == [16, 8]
+
+
+def test_memory_that_runs_out_at_the_end_is_met_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few rows are left, their last points are judged after all else."""
+    made = bench(n=8, execution=Execution(device="cpu", threads=1, width=32))
+    search = made.search(tmp_path)
+    whole = TwinOracle.ask
+
+    def ask(self: TwinOracle, query: Query, *rest: Any) -> Reply:
+        if query.gradient is False and self.execution.width > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, query, *rest)
+
+    monkeypatch.setattr(TwinOracle, "ask", ask)
+    (row,) = search.play([stage(PGD(steps=3))], Ledger.of(made.samples, np.ones(8, bool)))
+    assert row.status == "ran"
+    assert search.narrowings == [32, 16]
+
+
+def test_a_twin_that_does_not_fit_is_tried_with_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(n=8, execution=Execution(device="cpu", threads=1, width=32))
+    search = made.search(tmp_path)
+    prepare = TwinOracle.__init__
+
+    def init(self: TwinOracle, twin: Any, execution: Execution) -> None:
+        if execution.width > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        prepare(self, twin, execution)
+
+    monkeypatch.setattr(TwinOracle, "__init__", init)
+    (row,) = search.play([stage(PGD(steps=3))], Ledger.of(made.samples, np.ones(8, bool)))
+    assert row.status == "ran"
+    assert search.narrowings == [32]
+
+
+def test_a_share_means_nothing_while_no_margin_is_known(tmp_path: Path) -> None:
+    """A distance stage measures distances, no margins: the stage after it meets everybody."""
+    suite = [Stage(attack=FMN(steps=1), distance=True, title="fmn"), stage(PGD(steps=2), share=0.1)]
+    _, rows = play(bench(), suite, tmp_path)
+    assert [row.entered for row in rows] == [40, 40]

@@ -87,7 +87,7 @@ def test_a_stage_from_text_or_toml() -> None:
         ({"name": "still", "steps": 2.5}, "still: "),
         ({"name": "still", "steps": 0}, "steps is at least 1, got 0"),
         ({"name": "still", "loss": "hinge"}, "still: loss is one of ce, margin, got 'hinge'"),
-        ({"name": "still", "restarts": 0}, "restarts of still is at least 1, got 0"),
+        ({"name": "still", "restarts": 0}, "restarts of still is from 1 to 100000, got 0"),
         ({"name": "still", "share": 0}, "share of still is above 0 and at most 1"),
         ({"name": "still", "share": 1.5}, "share of still is above 0 and at most 1"),
         ({"name": "still", "share": float("nan")}, "share of still"),

@@ -93,7 +93,7 @@ class FAB(Attack):
         return self.replies + 1, self.steps * (1 if self.targets == "ranked" else classes - 1)
 
     def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
+        return 1, 1  # the gradient only without an epsilon
 
     def survey(self, problem: Problem) -> Query:
         """The clean scores; without an epsilon the gradient too, for the size of random starts."""

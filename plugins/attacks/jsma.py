@@ -78,7 +78,7 @@ class JSMA(Attack):
         done = score.isneginf() | (problem.size(x) > problem.epsilon)
         # without an epsilon nobody takes a solved row away, and it would only go on to change more
         done |= problem.epsilon.isinf() & (problem.margin(reply.need_scores()) < 0)
-        return Rows(x=torch.where(problem.wide(done), rows.x, x), done=done)
+        return Rows(x=torch.where(problem.wide(done), rows.x, x), over=done)
 
     def _best(self, problem: Problem, x: Tensor, towards: Tensor, against: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pair to change, the change as a share of the width, and its score, -inf where no pair qualifies."""

@@ -10,6 +10,7 @@ from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
 from auditor.metrics import wilson
 from auditor.record import AttackRow, Finding, FindingStatus, Severity
+from auditor.threat import Norm
 
 ALLOWED = 0.002
 """AutoAttack's figure: Square below the white-box bound by more than 0.2 points."""
@@ -92,6 +93,8 @@ def measure(evidence: Evidence) -> Gap | str:
 
 def advice(evidence: Evidence) -> str:
     """What would let the two be compared."""
+    if evidence.threat.norm not in (Norm.LINF, Norm.L2):
+        return f"No bundled attack without gradients is for {evidence.threat.norm}; a plugin may bring one."
     if evidence.twin is None:
         return "Only a twin with gradients lets the two be compared; `advaudit doctor` says what it lacks."
     return "Add `square` to the suite."

@@ -175,7 +175,7 @@ def test_a_survivor_costs_two_forwards_and_a_backward_a_step(targets: str, backw
     assert trial.row.forwards == 4 * (3 * (2 * 7 + 2 + 1) + 1)
     assert trial.row.backwards == 4 * 3 * 7 * backwards
     assert attack.cost(5) == (2 * 7 + 2 + 1, 7 * backwards)
-    assert attack.survey_cost(5) == (1, 0)
+    assert attack.survey_cost(5) == (1, 1)
 
 
 def test_what_it_costs_in_autoattack() -> None:

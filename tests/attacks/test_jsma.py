@@ -149,7 +149,7 @@ def test_where_no_pair_helps_nothing_is_changed() -> None:
 def test_more_features_than_epsilon_are_not_proposed() -> None:
     trial = bench(3.0, [0.0, 0.0, 9.0]).play(JSMA())
     assert not trial.broken.any()
-    assert trial.row.rejected == {"not misclassified": 1}
+    assert trial.row.rejected == {}  # it is over, and asserts nothing
     assert trial.ledger.best[0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
