@@ -85,12 +85,12 @@ class Pool:
         """
         began = time.perf_counter()
         error = self.attempt(self.play(), tick)
-        last = self.attempt(self.end(), tick)
+        last = self.attempt(self.end())
         if self.attack.access is Access.GRADIENT or self.claims.at_the_end:
             self.claims.hand_in_best(self.doubt)  # where the target was not asked, every point has been judged by it
         return self.claims.result(time.perf_counter() - began, error or last, self.width)
 
-    def attempt(self, steps: Iterator[None], tick: Tick) -> str | None:
+    def attempt(self, steps: Iterator[None], tick: Tick = lambda done, broken: None) -> str | None:
         """Take the steps; what stopped them, in words, None where they came to their end. Raises OutOfMemory."""
         while True:
             try:
