@@ -90,7 +90,7 @@ class Pool:
             self.claims.hand_in_best(self.doubt)  # where the target was not asked, every point has been judged by it
         return self.claims.result(time.perf_counter() - began, error or last, self.width)
 
-    def attempt(self, steps: Iterator[None], tick: Tick = lambda done, broken: None) -> str | None:
+    def attempt(self, steps: Iterator[None], tick: Tick | None = None) -> str | None:
         """Take the steps; what stopped them, in words, None where they came to their end. Raises OutOfMemory."""
         while True:
             try:
@@ -103,7 +103,8 @@ class Pool:
                 if out_of_memory(failure) and self.width > 1:
                     raise OutOfMemory(f"{self.width} rows side by side do not fit into memory.") from failure
                 return f"{type(failure).__name__}: {failure}"
-            tick(self.progress(), int(self.claims.solved.sum()))
+            if tick is not None:
+                tick(self.progress(), int(self.claims.solved.sum()))
 
     def end(self) -> Iterator[None]:
         """Judge what has ended and was not judged yet."""
