@@ -29,7 +29,9 @@ LIST = Path(__file__).with_name("mutations.toml")
 LEFT_BEHIND = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "advaudit-out", "build", "dist")
 PACKAGES = {"plugins": "auditor.plugins", "reports": "auditor.reports"}
 """Folders that are packages under another name; in an installed tree they lie inside `auditor`."""
-SECONDS = 300.0
+SECONDS, UNTOUCHED = 300.0, 1800.0
+"""Limit of one mutation's tests, and of all of them on the untouched copy."""
+PYTEST = ("-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "--timeout=120")
 FAILED, PASSED = 1, 0
 """What pytest returns where a test failed, and where all passed."""
 
@@ -81,18 +83,18 @@ def copied(folder: Path) -> Path:
     return copy
 
 
-def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(copy: Path, *arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     """Run Python in the copy, with the copy first on its path and no compiled files."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
-def tested(copy: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+def tested(copy: Path, tests: list[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     """Run tests in the copy, up to the first that fails."""
-    return python(copy, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "--timeout=120", *tests)
+    return python(copy, *PYTEST, *tests, seconds=seconds)
 
 
 def check_untouched(copy: Path, listed: list[Mutation]) -> None:
@@ -103,7 +105,7 @@ def check_untouched(copy: Path, listed: list[Mutation]) -> None:
     elsewhere = [path for path in found.stdout.split() if not Path(path).resolve().is_relative_to(copy.resolve())]
     if found.returncode or elsewhere or len(found.stdout.split()) != len(modules):
         raise SystemExit(f"The copy should be what runs; {elsewhere or found.stderr.strip()} is not of it.")
-    whole = tested(copy, sorted({test for mutation in listed for test in mutation.tests}))
+    whole = tested(copy, sorted({test for mutation in listed for test in mutation.tests}), UNTOUCHED)
     if whole.returncode != PASSED:
         raise SystemExit(f"The named tests should pass on untouched code, they do not:\n{whole.stdout[-4000:]}")
 
