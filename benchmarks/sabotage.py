@@ -92,7 +92,7 @@ def python(copy: Path, *arguments: str, seconds: float = SECONDS) -> subprocess.
     )
 
 
-def tested(copy: Path, tests: list[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+def tested(copy: Path, tests: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     """Run tests in the copy, up to the first that fails."""
     return python(copy, *PYTEST, *tests, seconds=seconds)
 
@@ -115,7 +115,7 @@ def judged(copy: Path, mutation: Mutation) -> Result:
     began = time.monotonic()
     with broken(copy, mutation):
         try:
-            run = tested(copy, mutation.tests)
+            run = tested(copy, mutation.tests, SECONDS)
         except subprocess.TimeoutExpired:
             return Result(mutation, "HANGS", "", time.monotonic() - began)
     lines = run.stdout.splitlines()
