@@ -6,10 +6,27 @@ first where another is nearer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from auditor.attack import Attack, Query, Reply
 from auditor.problem import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimingAttack(Attack):
+    """An attack whose survey ranks the wrong classes of each sample once, for one forward: `problem.notes`."""
+
+    def survey(self, problem: Problem) -> Query:
+        return Query(points=problem.inputs, gradient=False)
+
+    def learn(self, problem: Problem, reply: Reply) -> Tensor:
+        return ranking(problem, reply.need_scores())
+
+    def survey_cost(self, classes: int) -> tuple[int, int]:
+        return 1, 0
 
 
 def ranking(problem: Problem, scores: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Nearest(Claims):
 
     verifier: of the threat without an epsilon. strict: of the threat as it is, for what turns out to lie within it.
     Points move along the line to the clean input, a little outwards where the target is not yet wrong, and then back
-    to where it just is: some ten queries a sample. Counted features and inputs on a grid stay as they were found.
+    to where it just is: some ten to twenty queries a sample. In l0 they only move outwards; inputs on a grid stay as
+    they were found.
     """
 
     at_the_end: ClassVar[bool] = True
@@ -110,7 +111,7 @@ class Nearest(Claims):
                 self.rejected[str(ruling.reason)] += 1
                 return
             low = share
-        self.rejected["not misclassified"] += 1
+        self.rejected[Reason.NOT_MISCLASSIFIED] += 1
 
     def _tighten(self, slot: int, tried: float, high: float) -> None:
         """Go back along the line to where the target is just wrong: first to a share of the way, then by halving."""

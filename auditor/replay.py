@@ -103,7 +103,7 @@ def _as_far(record: Record, evidence: dict[str, np.ndarray], row: int, claimed: 
 
 def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     broken = [outcome.id for outcome in record.outcomes if outcome.status == "broken"]
-    if missing := {"id", "x", "x_adv", "label", "adversarial_label"} - set(evidence):
+    if missing := set(COLUMNS) - set(evidence):
         raise RecordError(f"The evidence lacks {', '.join(sorted(missing))}; scan again.")
     _check_columns(evidence)
     near = [outcome.id for outcome in record.outcomes if outcome.nearest is not None]

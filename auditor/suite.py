@@ -93,9 +93,7 @@ class Stage:
         if self.distance:
             from auditor.nearest import FURTHER, HALVINGS
 
-            judged = (
-                len(FURTHER) + HALVINGS + 1
-            )  # of the nearest point and the line to it; more for a randomised target
+            judged = len(FURTHER) + HALVINGS + 1  # along the line to the nearest point; a randomised target votes
         return (forwards, backwards, judged) if self.attack.access is Access.GRADIENT else (0, 0, forwards + judged)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.aims import aims, ranking
-from auditor.attack import Attack, Query, Reply, Rows, choose
+from auditor.aims import AimingAttack, aims
+from auditor.attack import Query, Reply, Rows, choose
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.losses import margin
@@ -44,7 +44,7 @@ class CWRows(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CW(Attack):
+class CW(AimingAttack):
     """Minimise size² + c · margin with Adam, through a change of variable that keeps to the bounds; search for c.
 
     The classic minimum-norm attack and still accurate, but slow: choose it to compare with published figures, and FMN
@@ -85,15 +85,6 @@ class CW(Attack):
             raise UsageError(f"cw: kappa is a finite number of at least 0, got {self.kappa}.")
         if not 0 < self.inset < 1:
             raise UsageError(f"cw: inset is between 0 and 1, got {self.inset}.")
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
 
     def start(self, problem: Problem) -> CWRows:
         far = torch.full_like(problem.epsilon, float("inf"))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.aims import aims, ranking
-from auditor.attack import Attack, Query, Reply, Rows
+from auditor.aims import AimingAttack, aims
+from auditor.attack import Query, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.hyperplane import away, length, outer_box, scale_of
@@ -37,7 +37,7 @@ class DDNRows(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDN(Attack):
+class DDN(AimingAttack):
     """Gradient steps for the direction of the change, while its size shrinks if adversarial and grows if not.
 
     Ends close to the smallest change after few steps, and tunes nothing per sample: choose it for l2 distances; with
@@ -69,15 +69,6 @@ class DDN(Attack):
             raise UsageError(f"ddn: gamma is above 0 and below 1, got {self.gamma}.")
         if not 0 < self.init < float("inf"):
             raise UsageError(f"ddn: init is a finite number above 0, got {self.init}.")
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
 
     def start(self, problem: Problem) -> DDNRows:
         unit = _unit(problem)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.aims import aims, ranking
-from auditor.attack import Attack, Query, Reply, Rows
+from auditor.aims import AimingAttack, aims
+from auditor.attack import Query, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.losses import find_loss
@@ -32,7 +32,7 @@ class FMNRows(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FMN(Attack):
+class FMN(AimingAttack):
     """Steepest steps inside a ball that shrinks while the point is adversarial and grows while it is not.
 
     The minimum-norm attack for all four norms: one run tells the distance of each sample, so it needs no epsilon.
@@ -72,15 +72,6 @@ class FMN(Attack):
             )
         if self.loss not in self.losses:  # the loss has to be 0 at the boundary
             raise UsageError(f"fmn: loss is one of {', '.join(self.losses)}, got {self.loss!r}.")
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
 
     def start(self, problem: Problem) -> FMNRows:
         x, infinite = problem.project(problem.inputs), torch.full_like(problem.epsilon, float("inf"))

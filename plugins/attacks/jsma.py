@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from auditor.access import Access
-from auditor.aims import ranking
-from auditor.attack import Attack, Query, Reply, Rows
+from auditor.aims import AimingAttack
+from auditor.attack import Query, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.problem import Problem
@@ -22,7 +22,7 @@ ENTRIES = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
-class JSMA(Attack):
+class JSMA(AimingAttack):
     """Push two features at a time to their bound: the pair that raises the target's score most and lowers the others'.
 
     Greedy and interpretable, with no step size to tune: choose it for l0 threats, and for which features a model hangs
@@ -51,15 +51,6 @@ class JSMA(Attack):
 
     def cost(self, classes: int) -> tuple[int, int]:
         return self.steps + 1, 2 * self.steps
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
 
     def start(self, problem: Problem) -> Rows:
         return Rows(x=problem.inputs)

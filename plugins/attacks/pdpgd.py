@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from auditor.access import Access
-from auditor.aims import aims, ranking
-from auditor.attack import Attack, Query, Reply, Rows
+from auditor.aims import AimingAttack, aims
+from auditor.attack import Query, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.losses import margin
@@ -48,7 +48,7 @@ class PDPGDRows(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PDPGD(Attack):
+class PDPGD(AimingAttack):
     """Find the smallest change as a game: one side shrinks it and crosses the boundary, the other weighs the two.
 
     Each step moves by Adam against the margin, then shrinks the change by the norm's proximal map; the weight of the
@@ -79,15 +79,6 @@ class PDPGD(Attack):
             raise UsageError(f"pdpgd: smoothing is at least 0 and below 1, got {self.smoothing}.")
         if not 0 <= self.spread < float("inf"):
             raise UsageError(f"pdpgd: spread is a finite number of at least 0, got {self.spread}.")
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
 
     def start(self, problem: Problem) -> PDPGDRows:
         zero = torch.zeros_like(problem.inputs)

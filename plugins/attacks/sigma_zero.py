@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from auditor.access import Access
-from auditor.aims import aims, ranking
-from auditor.attack import Attack, Query, Reply, Rows
+from auditor.aims import AimingAttack, aims
+from auditor.attack import Query, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.losses import margin
@@ -37,7 +37,7 @@ class SigmaRows(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SigmaZero(Attack):
+class SigmaZero(AimingAttack):
     """Adam on the margin plus a smooth count of changed features, dropping those that change by less than a threshold.
 
     The strongest attack in l0: it finds which few features to change, each as far as it likes. Needs bounds, whose
@@ -67,15 +67,6 @@ class SigmaZero(Attack):
                 raise UsageError(f"sigma-zero: {name} is above 0, got {getattr(self, name)}.")
         if not 0 <= self.tau <= 1:
             raise UsageError(f"sigma-zero: tau is a share of the bounds' width from 0 to 1, got {self.tau}.")
-
-    def survey(self, problem: Problem) -> Query:
-        return Query(points=problem.inputs, gradient=False)
-
-    def learn(self, problem: Problem, reply: Reply) -> Tensor:
-        return ranking(problem, reply.need_scores())
-
-    def survey_cost(self, classes: int) -> tuple[int, int]:
-        return 1, 0
 
     def start(self, problem: Problem) -> SigmaRows:
         if not bool((problem.upper - problem.lower).isfinite().all()):
