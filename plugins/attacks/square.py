@@ -1,4 +1,7 @@
-"""Square attack. Andriushchenko, Croce, Flammarion, Hein, https://arxiv.org/abs/1912.00049"""
+"""Square attack. Andriushchenko, Croce, Flammarion, Hein, https://arxiv.org/abs/1912.00049
+
+In l1: Croce and Hein, https://arxiv.org/abs/2103.01208
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ from auditor.access import Access
 from auditor.attack import Attack, Reply, Rows
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
-from auditor.problem import Problem
+from auditor.problem import ORDER, Problem
 from auditor.spatial import axes
 from auditor.threat import Norm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 steps, those at which the windows' area halves."""
 TILES = 5
-"""Blobs along each axis of the first point in l2."""
-NARROWEST = 3
-"""Pixels along the side of the smallest window in l2."""
+"""Blobs along each axis of the first point in l2 and l1."""
+NARROWEST = {Norm.L2: 3, Norm.L1: 1}
+"""Pixels along the side of the smallest window."""
+FALL = {Norm.L2: 2, Norm.L1: 4}
+"""Power of the distance to its middle by which a blob falls off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,8 @@ class Square(Attack):
     """Random search: change a square window, keep the change when the margin shrinks.
 
     In linf a window goes to a corner of the box. In l2 the change that one window holds moves into another, where it
-    takes the shape of two blobs of opposite sign, and what the bounds left unused of epsilon is spent there too.
+    takes the shape of two blobs of opposite sign, and what the bounds left unused of epsilon is spent there too. l1 is
+    like l2 with lengths in l1 and steeper blobs, and windows narrow down to one pixel (the original's to 3).
 
     Needs no gradient and asks the deployed model itself, so it sees through masked gradients. Choose it as the second
     opinion on every white-box result, and as the main attack on models without a twin. Costs one query of the target
@@ -45,12 +51,12 @@ class Square(Attack):
     without two spatial axes get windows along their last axis.
 
     p: area of the first windows as a share of the input; it halves as the search goes on. warm: start from the best
-    point that earlier attacks found instead of stripes (linf) or blobs (l2).
+    point that earlier attacks found instead of stripes (linf) or blobs.
     """
 
     name: ClassVar[str] = "square"
     access: ClassVar[Access] = Access.SCORE
-    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.LINF, Norm.L2})
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.LINF, Norm.L2, Norm.L1})
 
     steps: int = 1000
     p: float = 0.8
@@ -81,12 +87,12 @@ class Square(Attack):
         return self.p * 0.5 ** halvings.to(torch.float64)
 
     def sides(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Height and width of each row's window, int64 `[batch]`; in l2 odd, as the blobs have a middle."""
+        """Height and width of each row's window, int64 `[batch]`; odd where blobs have a middle."""
         _, height, width, _ = axes(problem.inputs.shape[1:])
         area = self.area(problem.ages) * height * width
         side = (area if height == 1 or width == 1 else area.sqrt()).round().long()
-        if problem.norm is Norm.L2:
-            side = side.clamp_min(NARROWEST) // 2 * 2 + 1
+        if problem.norm is not Norm.LINF:
+            side = side.clamp_min(NARROWEST[problem.norm]) // 2 * 2 + 1
         return side.clamp(1, height), side.clamp(1, width)
 
     def _corner(self, problem: Problem, best: Tensor) -> Tensor:
@@ -104,12 +110,13 @@ class Square(Attack):
         given = self._window(problem)[2]
         across = _across(problem, problem.draws.uniform()[:, None, None] < 0.5)
         signs = problem.draws.signs(change.shape[1], dtype=change.dtype)[:, :, None, None]
-        pattern = blobs(row, column, high, wide, across)[:, None].to(change.dtype) * _free(problem)
-        shape = _unit(_unit(change * taken[:, None]) + signs * _unit(pattern))
-        held = (change * (taken | given)[:, None]).square().sum(dim=(2, 3), keepdim=True)
-        unused = problem.epsilon.square() - change.square().sum(dim=(1, 2, 3))
+        pattern = blobs(row, column, high, wide, across, FALL[problem.norm])[:, None].to(change.dtype)
+        pattern, p = pattern * _free(problem), ORDER[problem.norm]
+        shape = _unit(_unit(change * taken[:, None], p) + signs * _unit(pattern, p), p)
+        held = (change * (taken | given)[:, None]).abs().pow(p).sum(dim=(2, 3), keepdim=True)
+        unused = problem.epsilon.pow(p) - change.abs().pow(p).sum(dim=(1, 2, 3))
         mass = held + (unused.clamp_min(0) / change.shape[1])[:, None, None, None]
-        moved = torch.where(taken[:, None], shape * mass.sqrt(), torch.where(given[:, None], 0, change))
+        moved = torch.where(taken[:, None], shape * mass.pow(1 / p), torch.where(given[:, None], 0, change))
         return _spent(moved, problem)
 
     def _window(self, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,12 +133,12 @@ class Square(Attack):
         return row, column, (row >= 0) & (row < high) & (column >= 0) & (column < wide)
 
 
-def blobs(row: Tensor, column: Tensor, high: Tensor, wide: Tensor, across: Tensor) -> Tensor:
+def blobs(row: Tensor, column: Tensor, high: Tensor, wide: Tensor, across: Tensor, fall: int) -> Tensor:
     """Two blobs of opposite sign that fill a window, 0 outside it; float64, not normalised.
 
     row, column: places relative to the window. high, wide: its sides. across: bool, whether the blobs lie side by side
-    (else one above the other). A blob falls off in square rings around its middle, ring k from outside adding the
-    inverse square of its distance to the middle.
+    (else one above the other). A blob falls off in square rings around its middle, ring k from outside adding its
+    distance to the middle to the power -fall.
     """
     row, column = torch.where(across, column, row), torch.where(across, row, column)
     high, wide = torch.where(across, wide, high), torch.where(across, high, wide)
@@ -142,7 +149,7 @@ def blobs(row: Tensor, column: Tensor, high: Tensor, wide: Tensor, across: Tenso
     rings = torch.maximum(length // 2, wide // 2) + 1
     inside = (row >= 0) & (row < high) & (column >= 0) & (column < wide)
     numbers = torch.arange(1, sum(ring.shape[-2:]) + 1, device=row.device, dtype=torch.float64)
-    sums = torch.cat([numbers.new_zeros(1), numbers.square().reciprocal().cumsum(0)])
+    sums = torch.cat([numbers.new_zeros(1), numbers.pow(-fall).cumsum(0)])
     height = sums[rings] - sums[torch.where(inside, ring, 0)]
     return torch.where(inside, torch.where(second, -height, height), 0)
 
@@ -162,7 +169,7 @@ def _tiles(problem: Problem) -> Tensor:
     wide, column, flat = _tiling(width, device)
     upright = problem.draws.uniform(TILES, TILES) < 0.5
     across = _across(problem, upright[:, tall.clamp_min(0)][:, :, flat.clamp_min(0)])
-    pattern = blobs(row[None, :, None], column[None, None, :], high, wide, across)
+    pattern = blobs(row[None, :, None], column[None, None, :], high, wide, across, FALL[problem.norm])
     signs = problem.draws.signs(channels, TILES, TILES, dtype=problem.inputs.dtype)
     signs = signs[:, :, tall.clamp_min(0)][:, :, :, flat.clamp_min(0)]
     covered = (tall >= 0)[:, None] & (flat >= 0)[None, :]
@@ -189,15 +196,16 @@ def _free(problem: Problem) -> Tensor:
     return _planes((problem.upper > problem.lower).to(problem.inputs.dtype))
 
 
-def _unit(change: Tensor) -> Tensor:
-    """Each channel's change at length 1, 0 where there is none."""
-    length = change.square().sum(dim=(2, 3), keepdim=True).sqrt()
+def _unit(change: Tensor, p: float) -> Tensor:
+    """Each channel's change at length 1 in the p-norm, 0 where there is none."""
+    length = change.abs().pow(p).sum(dim=(2, 3), keepdim=True).pow(1 / p)
     return change / length.clamp_min(torch.finfo(change.dtype).tiny)
 
 
 def _spent(change: Tensor, problem: Problem) -> Tensor:
     """The inputs after a change `[batch, channels, height, width]` that is brought to the length epsilon."""
-    length = change.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+    p = ORDER[problem.norm]
+    length = change.abs().pow(p).sum(dim=(1, 2, 3), keepdim=True).pow(1 / p)
     return problem.project(problem.inputs + _shift(change / length.clamp_min(torch.finfo(change.dtype).tiny), problem))
 
 

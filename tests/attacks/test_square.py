@@ -1,4 +1,4 @@
-"""Square: windows of the published size, one window a step (linf), one into another (l2), and scores alone."""
+"""Square: windows of the published size, one window a step (linf), one into another (l2, l1), and scores alone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from auditor.threat import Goal, Norm, ThreatModel
 
 SHAPES = {"flat": (40,), "grey": (9, 8), "channels first": (3, 8, 10), "channels last": (8, 10, 3)}
 EPSILON = 0.03125
+FALL, ORDER = {Norm.L2: 2, Norm.L1: 4}, {Norm.L2: 2, Norm.L1: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,53 +138,59 @@ def test_weights_scale_the_windows() -> None:
     np.testing.assert_allclose(change, np.broadcast_to(EPSILON * weights, change.shape), rtol=1e-4)
 
 
-def blob(high: int, wide: int) -> np.ndarray:
-    """The published formula, cell by cell: rings around the middle, the k-th from outside adding 1 / (n + 1 - k)²."""
+def blob(high: int, wide: int, fall: int = 2) -> np.ndarray:
+    """The published formula, cell by cell: rings around the middle, the k-th from outside adding 1 / (n + 1 - k)²; in
+    l1 the fourth power."""
     n = max(high // 2, wide // 2)
     cells = np.zeros((high, wide))
     for r, q in np.ndindex(high, wide):
         rings = n - max(abs(r - high // 2), abs(q - wide // 2))
-        cells[r, q] = sum(1 / (n + 1 - k) ** 2 for k in range(rings + 1))
+        cells[r, q] = sum(1 / (n + 1 - k) ** fall for k in range(rings + 1))
     return cells
 
 
 @pytest.mark.parametrize(("high", "wide"), [(1, 1), (2, 2), (3, 3), (9, 9), (25, 25), (6, 4), (1, 7)])
 @pytest.mark.parametrize("across", [False, True])
-def test_a_window_of_l2_holds_two_blobs_of_opposite_sign(high: int, wide: int, across: bool) -> None:
+@pytest.mark.parametrize("fall", [2, 4])
+def test_a_window_holds_two_blobs_of_opposite_sign(high: int, wide: int, across: bool, fall: int) -> None:
     if across:
-        wanted = np.concatenate([blob(wide // 2, high), -blob(wide - wide // 2, high)]).T
+        wanted = np.concatenate([blob(wide // 2, high, fall), -blob(wide - wide // 2, high, fall)]).T
     else:
-        wanted = np.concatenate([blob(high // 2, wide), -blob(high - high // 2, wide)])
+        wanted = np.concatenate([blob(high // 2, wide, fall), -blob(high - high // 2, wide, fall)])
     row, column = torch.arange(-2, 28)[None, :, None], torch.arange(-1, 29)[None, None, :]
-    got = blobs(row, column, torch.tensor(high), torch.tensor(wide), torch.tensor(across).expand(1, 30, 30))[0]
+    got = blobs(row, column, torch.tensor(high), torch.tensor(wide), torch.tensor(across).expand(1, 30, 30), fall)[0]
     np.testing.assert_allclose(got[2 : high + 2, 1 : wide + 1], wanted, rtol=0, atol=1e-12)
     assert got.count_nonzero() == high * wide, "outside it there is nothing"
 
 
+@pytest.mark.parametrize("norm", FALL)
 @pytest.mark.parametrize("name", SHAPES)
-def test_every_proposal_in_l2_spends_the_whole_epsilon(name: str) -> None:
+def test_every_proposal_spends_the_whole_epsilon(name: str, norm: Norm) -> None:
     attack = Watched(steps=40)
-    made = bench(SHAPES[name], norm=Norm.L2)
+    made = bench(SHAPES[name], norm=norm)
     made.play(attack)
     starts = attack.log[0][0].numpy() - made.samples.inputs
     assert len(np.unique(np.sign(starts).reshape(4, -1), axis=0)) == 4, "each sample has its own blobs"
     for best, x, _ in attack.log:
         for points in (best, x):
-            sizes = np.linalg.norm((points.numpy() - made.samples.inputs).reshape(4, -1), axis=1)
-            np.testing.assert_allclose(sizes, EPSILON, rtol=1e-4)
+            sizes = np.linalg.norm((points.numpy() - made.samples.inputs).reshape(4, -1), ord=ORDER[norm], axis=1)
+            np.testing.assert_allclose(sizes, EPSILON, rtol=4e-4)
 
 
-def test_the_first_point_in_l2_is_five_by_five_tiles() -> None:
+@pytest.mark.parametrize("norm", FALL)
+def test_the_first_point_is_five_by_five_tiles(norm: Norm) -> None:
+    """Each has its share of epsilon, of 75: 1 / √75 in l2, where shares are at right angles."""
     attack = Watched(steps=1)
-    made = bench((3, 17, 15), norm=Norm.L2)
+    made = bench((3, 17, 15), norm=norm)
     made.play(attack)
     change = attack.log[0][0].numpy() - made.samples.inputs
     tiles = change[:, :, 1:16].reshape(4, 3, 5, 3, 5, 3).swapaxes(3, 4)
     assert np.abs(change[:, :, [0, 16]]).max() < 1e-7, "what is left over lies at the rim"
     for tile in tiles.reshape(-1, 3, 3):
-        upright = np.concatenate([blob(1, 3), -blob(2, 3)])
-        shapes = [sign * pattern / np.linalg.norm(upright) for sign in (1, -1) for pattern in (upright, upright.T)]
-        wanted = EPSILON / np.sqrt(75) * np.stack(shapes)
+        upright = np.concatenate([blob(1, 3, FALL[norm]), -blob(2, 3, FALL[norm])])
+        upright /= np.linalg.norm(upright.ravel(), ord=ORDER[norm])
+        shapes = [sign * pattern for sign in (1, -1) for pattern in (upright, upright.T)]
+        wanted = EPSILON / 75 ** (1 / ORDER[norm]) * np.stack(shapes)
         assert np.abs(tile - wanted).max(axis=(1, 2)).min() < 1e-6
     assert len(np.unique(np.sign(tiles.reshape(-1, 9)), axis=0)) == 4
 
@@ -214,6 +221,18 @@ def test_a_step_in_l2_moves_what_one_window_holds_into_another(name: str) -> Non
             assert moved.any()
             emptied += bool(empty.any())
     assert emptied > 60, "one of the two gives all it held"
+
+
+def test_windows_of_l1_end_as_single_pixels_that_hold_all() -> None:
+    """The optimum of a linear model is one pixel; on it the search spends epsilon."""
+    made = linear_bench(n=6, distance=0.1, seed=2, threat=ThreatModel(norm=Norm.L1)).at(0.09)
+    attack = Watched(steps=300)
+    made.play(attack)
+    change = (attack.log[-1][0].numpy() - made.samples.inputs).reshape(6, -1)
+    slope = made.target.weight[1] - made.target.weight[0]  # type: ignore[attr-defined]
+    slope = np.where(made.samples.labels == 0, 1, -1)[:, None] * slope
+    assert (np.sum(change * slope, axis=1) > 0.99 * 0.09 * np.abs(slope).max(axis=1)).all()
+    assert Square(steps=10).sides(replace(made.problem(), ages=torch.full((6,), 10)))[0].tolist() == [1] * 6
 
 
 def test_what_the_bounds_cut_off_is_spent_elsewhere() -> None:
