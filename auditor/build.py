@@ -8,6 +8,7 @@ from torch import Tensor
 
 from auditor.access import OutputKind
 from auditor.batching import Batched, batched, close
+from auditor.chance import CHANCE
 from auditor.errors import ModelError, UnsupportedOperator
 from auditor.fusion import fused
 from auditor.graph import Graph
@@ -23,6 +24,7 @@ QUANTISED = 0.02
 """Share of the largest probability by which rounding to 8 bits, and what it does to a sum, may move another."""
 
 
+@CHANCE.still()  # so that ways of running a file that draws random numbers can be compared
 def build_twin(
     model: onnx.ModelProto,
     *,
@@ -61,13 +63,22 @@ def build_twin(
         if fits:
             module, whole, peeled = bare, None if exact else module, cut.peeled
             break
-    surrogates = (whole or module).graph.surrogates
+    graph = (whole or module).graph
+    surrogates = graph.surrogates
     if not module(probes.clone().requires_grad_()).requires_grad:
         why = "; ".join(surrogates) or "no operator has one"
         raise UnsupportedOperator(
             f"The twin predicts what the file does, but has no gradient ({why}); the audit goes on gradient-free."
         )
-    return Twin(module=module, preprocess=preprocess, output=kind, peeled=peeled, surrogates=surrogates, whole=whole)
+    return Twin(
+        module=module,
+        preprocess=preprocess,
+        output=kind,
+        peeled=peeled,
+        surrogates=surrogates,
+        whole=whole,
+        random=graph.random,
+    )
 
 
 def _ending_at(value: str, program: Program, operators: Operators, size: int, probes: Tensor) -> Batched | None:

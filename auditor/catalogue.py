@@ -42,8 +42,7 @@ TAIL = """## What is not here
 
 A file with an operator that is lacking is audited gradient-free, and the report says which one it was. A plugin
 supplies it with [`register_operators`](plugins.md#register_operatorsoperators): a function of torch functions, or
-a later definition of an operator that is listed here, from an opset of its own on. Random operators have no twin
-on purpose.
+a later definition of an operator that is listed here, from an opset of its own on.
 """
 
 

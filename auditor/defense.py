@@ -18,7 +18,9 @@ class Defense(ABC):
     """A transformation of inputs that is deployed in front of the model.
 
     gradient: `exact` (differentiable as it is), `bpda` (the twin gets a stand-in backward pass, named in the report)
-    or `random` (answers vary; the verifier asks several times). Inputs are in sample units.
+    or `random` (answers vary; the verifier asks several times, and attacks climb an expectation). A random one draws
+    from `auditor.chance.CHANCE` and nothing else, in `transform` and `relaxed` the same numbers in the same order, so
+    that an audit of it can be repeated. Inputs are in sample units.
     """
 
     name: ClassVar[str]
@@ -27,6 +29,13 @@ class Defense(ABC):
     def table(self) -> dict[str, Any]:
         """The defence as it would be written in audit.toml, all options spelt out."""
         return {"name": self.name, **asdict(self)}
+
+    def shaped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what reaches the model, for samples of this shape; the same unless the defence says otherwise.
+
+        Raises UsageError for samples that the defence can't take.
+        """
+        return shape
 
     @abstractmethod
     def transform(self, x: np.ndarray) -> np.ndarray:
@@ -41,9 +50,14 @@ class Defense(ABC):
         return DefendedTarget(self, target)
 
     def wrap_twin(self, twin: Twin) -> Twin:
-        """The twin behind this defence; a stand-in gradient is added to its surrogates."""
-        own = () if self.gradient == "exact" else (f"defence {self.name}: {self.gradient}",)
-        return replace(twin, before=(self.relaxed, *twin.before), surrogates=(*twin.surrogates, *own))
+        """The twin behind this defence; a stand-in gradient is added to its surrogates, and that it is random said."""
+        own = (f"defence {self.name}: {self.gradient}",) if self.gradient == "bpda" else ()
+        return replace(
+            twin,
+            before=(self.relaxed, *twin.before),
+            surrogates=(*twin.surrogates, *own),
+            random=twin.random or self.gradient == "random",
+        )
 
 
 class DefendedTarget(Target):
@@ -54,14 +68,19 @@ class DefendedTarget(Target):
         self.inner = inner
         self.name = inner.name
         self.path, self.sha256 = inner.path, inner.sha256
-        self.classes, self.class_names = inner.classes, inner.class_names
-        self.output, self.access, self.shape = inner.output, inner.access, inner.shape
-        self.batch, self.runtime = inner.batch, inner.runtime
+        self.class_names, self.access = inner.class_names, inner.access
+        self.batch, self.deployed_batch, self.runtime = inner.batch, inner.deployed_batch, inner.runtime
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over what the target inside may only know once it is fitted."""
+        inner = self.inner
+        self.classes, self.output, self.shape = inner.classes, inner.output, inner.shape
         self.preprocess = inner.preprocess
 
     def fit(self, sample_shape: tuple[int, ...]) -> None:
-        self.inner.fit(sample_shape)
-        self.preprocess = self.inner.preprocess
+        self.inner.fit(self.defense.shaped(sample_shape))
+        self._adopt()
 
     def twin(self) -> Twin:
         return self.defense.wrap_twin(self.inner.twin())

@@ -33,7 +33,8 @@ def narrowed(execution: Execution, twin: Twin | None, inputs: np.ndarray, memory
             f"The twin may take {memory >> 20} MiB for one forward and backward pass, a single sample takes "
             f"{sample >> 20} MiB; raise `[run] memory` for white-box attacks."
         )
-    width = max(1, min(execution.width, memory // max(sample, 1)))
+    # a call of several passes is made with so many fewer points
+    width = max(1, min(execution.width, memory * twin.passes // max(sample, 1)))
     return msgspec.structs.replace(execution, width=int(width))
 
 

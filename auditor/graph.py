@@ -34,13 +34,15 @@ class Graph(nn.Module):
     given, on_host: for a body inside a node, see `Plan`.
 
     surrogates: operators on the way whose backward pass is not their derivative. branching: whether it decides by its
-    input what to compute, so that samples must be run one at a time. buffer_names: which buffer holds which of the
+    input what to compute, so that samples must be run one at a time. random: whether it draws from `auditor.chance`, so
+    that two passes may differ. buffer_names: which buffer holds which of the
     file's constants. Raises UnsupportedOperator where the registry lacks an operator, ModelError where the file
     contradicts itself; at a forward pass, ModelError naming the node that failed.
     """
 
     surrogates: tuple[str, ...]
     branching: bool
+    random: bool
     buffer_names: dict[str, str]
 
     def __init__(
@@ -72,6 +74,7 @@ class Graph(nn.Module):
             self.add_module(f"body_{number}", body)
         self.surrogates = tuple(sorted(plan.surrogates.union(*(body.surrogates for body in self._bodies))))
         self.branching = plan.branching
+        self.random = plan.random
         self._inputs, self._outputs = plan.inputs, plan.outputs
         self._slots = len(plan.slots) + 1
         self._steps = plan.scheduled()

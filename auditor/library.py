@@ -79,8 +79,8 @@ def _metered(attack: LibraryAttack, oracle: Oracle, classes: int, passes: np.nda
         twin = oracle
 
         def differentiable(x: Tensor) -> Tensor:
-            passes[0] += len(x)
-            passes[1] += len(x) if x.requires_grad else 0
+            passes[0] += len(x) * twin.twin.passes
+            passes[1] += len(x) * twin.twin.passes if x.requires_grad else 0
             return twin.logits(x)
 
         return differentiable

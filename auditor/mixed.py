@@ -46,13 +46,16 @@ def settled(execution: Execution, twin: Twin | None, inputs: np.ndarray) -> Exec
     """The execution with `auto` made bfloat16 or float32, by what one batch of the twin costs in each.
 
     float32 without further ado where the device only emulates bfloat16, where the twin's gradients are stand-ins
-    (rounding would move what they round), where rounding moves its logits or turns its gradients, and for small nets,
-    which gain nothing. Costs up to 14 forwards and backwards of one batch. inputs: samples `[n, *sample_shape]`.
+    (rounding would move what they round), where it is random (two calls differ by more than rounding), where rounding
+    moves its logits or turns its gradients, and for small nets, which gain nothing. Costs up to 14 forwards and
+    backwards of one batch. inputs: samples `[n, *sample_shape]`.
     """
     if execution.precision != AUTO:
         return execution
     plain = msgspec.structs.replace(execution, precision="float32")
-    if twin is None or twin.surrogates or not in_hardware(execution.device) or flops(twin, inputs[:1]) < WORTH:
+    if twin is None or twin.surrogates or twin.random or not in_hardware(execution.device):
+        return plain
+    if flops(twin, inputs[:1]) < WORTH:
         return plain
     batch = torch.from_numpy(np.resize(inputs, (execution.width, *inputs.shape[1:]))).to(execution.device)
     if not faithful(twin, batch) or speed_up(twin, batch) < PAYS:

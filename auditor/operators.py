@@ -46,7 +46,7 @@ class Node:
     live: whether each input depends on what is audited, so that a gradient may pass. captured: values of the
     surrounding graph that the node's bodies read; its function gets them behind its own inputs, and each body, by then
     a function in `attributes`, takes its inputs and then all of these. leak: the share of a gradient that passes where
-    a quantised value saturates.
+    a quantised value saturates. rounding: whether quantised values are whole; not in a twin that is smoothed.
     """
 
     op_type: str
@@ -60,6 +60,7 @@ class Node:
     live: tuple[bool, ...] = ()
     captured: tuple[str, ...] = ()
     leak: float = 0.0
+    rounding: bool = True
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -85,6 +86,7 @@ class Node:
 
 Builder = Callable[[Node], Function]
 Surrogate = str | Callable[[Node], str | None] | None
+Random = bool | Callable[[Node, Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,8 @@ class Operator:
     host: positions of the inputs that are read as Python numbers (a shape, axes, an exponent); they come as CPU
     tensors. shape_only: it reads its inputs' shapes, never their values, and returns a CPU tensor. product: it sums
     products of its input with weights, and so much of them that a search may round the weights (`auditor.mixed`).
+    random: it draws from `auditor.chance` at every call, so it is never computed once and for all; or a function of the
+    node, and of the constants by name, that says so.
     """
 
     build: Builder
@@ -103,10 +107,15 @@ class Operator:
     host: frozenset[int] = frozenset()
     shape_only: bool = False
     product: bool = False
+    random: Random = False
 
     def surrogate_for(self, node: Node) -> str | None:
         """The name of the surrogate gradient that this node has, None where it has its own."""
         return self.surrogate(node) if callable(self.surrogate) else self.surrogate
+
+    def draws(self, node: Node, constants: Mapping[str, Any]) -> bool:
+        """Whether this node draws random numbers."""
+        return self.random(node, constants) if callable(self.random) else self.random
 
 
 def always(function: Function) -> Builder:
@@ -136,6 +145,7 @@ class Operators:
         host: Iterable[int] = (),
         shape_only: bool = False,
         product: bool = False,
+        random: Random = False,
     ) -> None:
         """Add an operator: for a node, the newest entry not newer than the file's opset is used.
 
@@ -143,7 +153,7 @@ class Operators:
         raises `node.unsupported(...)` for a variant that it lacks. The function must be made of torch functions that
         `torch.vmap` can map, and must not change its inputs.
         surrogate: a few words on the backward pass where it is not the derivative ("straight-through"); the report
-        lists it. host, shape_only, product: see `Operator`.
+        lists it. host, shape_only, product, random: see `Operator`.
         Raises PluginError where (domain, op_type, since) is taken.
         """
         known = self.table.setdefault((domain, op_type), [])
@@ -157,6 +167,7 @@ class Operators:
                 host=frozenset(host),
                 shape_only=shape_only,
                 product=product,
+                random=random,
             )
         )
         known.sort(key=lambda operator: operator.since)
@@ -193,8 +204,9 @@ def integers(value: Tensor) -> list[int]:
 
 
 def truth(value: Tensor) -> Tensor:
-    """A tensor of truth values as torch has them, also where they are carried as 0.0 and 1.0 to let a gradient pass."""
-    return value if value.dtype is torch.bool else value != 0
+    """A tensor of truth values as torch has them, also where they are carried as 0.0 and 1.0 to let a gradient pass, or
+    softened to what lies between."""
+    return value if value.dtype is torch.bool else value > 0.5
 
 
 class _StraightThrough(torch.autograd.Function):

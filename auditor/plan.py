@@ -68,6 +68,8 @@ class Plan:
         self.lines: list[Line] = []
         self.surrogates: set[str] = set()
         self.branching = False
+        self.random = False
+        self._operators = operators
         self._folded = 0
         on_host = on_host or [False] * len(program.inputs)
         self._on_host = {name for name, host in zip(program.inputs, on_host, strict=True) if host}
@@ -93,16 +95,27 @@ class Plan:
             self._read_constant(name)
         live = tuple(name in self._live for name in node.inputs)
         node = replace(node, live=live, leak=operators.leak)
-        on_host = operator.shape_only or all(self._hostable(name) for name in read)
+        random = operator.draws(node, self.constants) or self._bodies_draw(node)
+        self.random |= random
+        on_host = operator.shape_only or (not random and all(self._hostable(name) for name in read))
         node = self._with_bodies(node, on_host)
         try:
             function = operator.build(node)
         except FAILURES as error:
             raise ModelError(failure(node.label, error)) from error
-        if self.constants.keys() >= set(read):
+        if self.constants.keys() >= set(read) and not random:
             self._fold(node, function)
             return
         self._place(node, operator, function, on_host)
+
+    def _bodies_draw(self, node: Node) -> bool:
+        """Whether a body of the node draws random numbers, so that it can't be computed once and for all."""
+        return any(
+            self._operators.find(inner).draws(inner, self.constants) or self._bodies_draw(inner)
+            for body in node.attributes.values()
+            if isinstance(body, Program)
+            for inner in body.ancestors([name for name in body.outputs if name not in body.captured])
+        )
 
     def _with_bodies(self, node: Node, on_host: bool) -> Node:
         """The node with its bodies made functions, and with those captured values that are not constants."""
@@ -214,12 +227,12 @@ class Plan:
         return self.slots.setdefault(key, len(self.slots) + 1)
 
     def _adopt_precision(self, node: Node, targets: tuple[int, ...]) -> None:
-        """Floats that were made of integers or booleans get the precision in which the module runs."""
+        """Floats that were made of integers, of booleans or by chance get the precision in which the module runs."""
         types = self.program.types
         if any(is_float(kind) or not kind for kind in node.types):
             return
         for name, target in zip(node.outputs, targets, strict=False):
-            if is_float(types.get(name, "")):
+            if is_float(types.get(name, "")) or not node.inputs:  # which only numbers that are drawn come without
                 self.lines.append(Line(like_input, (target, self._like), (target,), node.label))
 
     def products(self) -> list[int]:

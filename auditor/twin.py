@@ -22,7 +22,9 @@ class Twin:
     its end ("softmax", "log_softmax", "sigmoid", "decision"). preprocess: the target's own. output: what the *file*
     returns. surrogates: operators whose backward pass is not their derivative, named so that a reader of the report
     knows. before: defences that stand in front, in sample units, outermost first. whole: to the file's scores also
-    where what was cut off does more than that, as in a quantised file. All parameters are frozen.
+    where what was cut off does more than that, as in a quantised file. random: whether two calls at one point may
+    differ, as the model or a defence draws from `auditor.chance`. passes: through the model that one call costs. All
+    parameters are frozen.
     """
 
     module: nn.Module
@@ -32,6 +34,8 @@ class Twin:
     surrogates: tuple[str, ...] = ()
     before: tuple[Callable[[Tensor], Tensor], ...] = ()
     whole: nn.Module | None = None
+    random: bool = False
+    passes: int = 1
 
     def __post_init__(self) -> None:
         for module in (self.module, self.whole):

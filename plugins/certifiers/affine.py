@@ -126,8 +126,8 @@ class AffineCertifier(Certifier):
 
     Applies by itself wherever it can and costs one backward pass a class: every sample then is either broken or proven
     safe, up to a sliver for the rounding of the deployed model. Bounds, boxes, weights and frozen features are part of
-    the proof. Refuses (None) where any operation on the way is not affine, where a defence stands before the model,
-    torch modules other than Linear, Flatten, Identity and Sequential, and weight matrices beyond 2^25 entries.
+    the proof. Refuses (None) where any operation on the way is not affine or random, where a defence stands before the
+    model, torch modules other than Linear, Flatten, Identity and Sequential, and weight matrices beyond 2^25 entries.
 
     Witness: weight, bias (the scores); bounds `[n, classes]`, the least that the label's score can lead each class by;
     slack, what rounding may take of it; multiplier, of the ball's constraint, for which any value of at least 0 proves
@@ -139,7 +139,9 @@ class AffineCertifier(Certifier):
 
     def certify(self, twin: Twin, samples: Samples, threat: ThreatModel, region: Region) -> Certificates | None:
         known = all(type(module) in KNOWN for module in twin.module.modules())
-        if not known or twin.surrogates or twin.before or not np.isfinite([region.lower, region.upper]).all():
+        if not known or twin.surrogates or twin.before or twin.random:
+            return None
+        if not np.isfinite([region.lower, region.upper]).all():
             return None
         affine = Affine.of(twin, _probes(samples, region))
         if affine is None:

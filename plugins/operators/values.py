@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.chance import uniform_like
 from auditor.constants import read_constant
 from auditor.hookspecs import hookimpl
 from auditor.operators import Function, Node, Operators, always, check_size, element_dtype, integers
@@ -66,14 +69,28 @@ def eye_like(node: Node) -> Function:
 
 
 def dropout(node: Node) -> Function:
-    """A deployed file drops nothing."""
+    """A deployed file drops nothing, unless it is in training mode: then each entry with a chance of `ratio`, and what
+    is kept is scaled so that the mean stays."""
 
     def run(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        if training is not None and bool(training.item()) and (ratio is None or ratio.item() != 0):
-            raise node.unsupported("training mode, which makes the scores random")
-        return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x
+        share = 0.5 if ratio is None else float(ratio.item())
+        if training is None or not bool(training.item()) or share == 0:
+            return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x
+        if not 0 < share < 1:
+            raise node.unsupported(f"the ratio {share:g}")
+        kept = uniform_like(x) >= share
+        dropped = x * kept.to(x.dtype) / (1 - share)
+        return (dropped, kept) if node.wants(1) else dropped
 
     return run
+
+
+def drops(node: Node, constants: Mapping[str, Any]) -> bool:
+    """Whether a Dropout is in training mode, or nobody knows before it runs."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return False
+    training, ratio = constants.get(node.inputs[2]), constants.get(node.inputs[1])
+    return (training is None or bool(training.item())) and (ratio is None or ratio.item() != 0)
 
 
 @hookimpl
@@ -83,4 +100,4 @@ def register_operators(operators: Operators) -> None:
     operators.register("Range", number_range, since=11, host=[0, 1, 2])
     operators.register("EyeLike", eye_like, since=9, shape_only=True)
     operators.register("Identity", always(lambda x: x))
-    operators.register("Dropout", dropout, since=7, host=[1, 2])
+    operators.register("Dropout", dropout, since=7, host=[1, 2], random=drops)
