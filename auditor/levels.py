@@ -34,12 +34,13 @@ HALF_STEP = 0.5
 class Levels:
     """The whole numbers that a quantised type can hold.
 
-    leak: the share of a gradient that passes where a value saturates.
+    leak: the share of a gradient that passes where a value saturates. rounding: whether values are rounded at all.
     """
 
     low: float
     high: float
     leak: float = 0.0
+    rounding: bool = True
 
     @classmethod
     def of(cls, node: Node, *positions: int) -> Levels:
@@ -47,7 +48,7 @@ class Levels:
         kind = type_of(node, *positions)
         if kind not in LIMITS:
             raise node.unsupported(f"the quantised type {kind}" if kind else "a type that nothing in the file states")
-        return cls(*LIMITS[kind], node.leak)
+        return cls(*LIMITS[kind], node.leak, node.rounding)
 
     def saturate(self, x: Tensor, zero: Tensor | None = None, margin: float = 0.0) -> Tensor:
         """x where its sum with the zero point is within the limits, else what leads to the nearest of them.
@@ -70,7 +71,7 @@ class Levels:
         """
         zero = None if zero is None else carried(zero, x)
         near = self.saturate(x, zero, HALF_STEP)
-        levels = straight_through(near, self._held(near.detach().round(), zero))
+        levels = straight_through(near, self._held(near.detach().round(), zero)) if self.rounding else near
         return levels if zero is None else levels + zero
 
     def quantize(self, x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:

@@ -37,6 +37,13 @@ def test_some_of_it_may_leak():
     assert torch.autograd.grad(held.sum(), x)[0].tolist() == [1, 0.25, 0.25]
 
 
+def test_without_rounding_values_are_held_within_the_limits_only():
+    x = torch.tensor([0.3, 7.2, 100.0, -100.0], requires_grad=True)
+    held = Levels(-8, 7, rounding=False).hold(x)
+    torch.testing.assert_close(held, torch.tensor([0.3, 7.2, 7.5, -8.5]))
+    assert torch.autograd.grad(held.sum(), x)[0].tolist() == [1, 1, 0, 0]
+
+
 def test_the_first_known_type_decides():
     assert Levels.of(node("float32", "", "int8"), 5, 1, 2) == Levels(-128, 127)
     assert Levels.of(node("uint4"), 0) == Levels(0, 15)

@@ -33,7 +33,7 @@ def layout(node: Node) -> Layout:
 def quantize(node: Node) -> Function:
     """Floats to levels; to floats of eight or four bits where the file says so."""
     kind, lay = _quantised_type(node), layout(node)
-    hold = _float_levels(node, kind) if kind not in LIMITS else Levels(*LIMITS[kind], node.leak).quantize
+    hold = _float_levels(node, kind) if kind not in LIMITS else Levels(*LIMITS[kind], node.leak, node.rounding).quantize
 
     def run(x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
         x = carried(x, scale)
@@ -67,7 +67,8 @@ def _float_levels(node: Node, kind: str) -> Callable[[Tensor, Tensor, Tensor | N
 
     def hold(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
         quotient = x / scale
-        return straight_through(limits.saturate(quotient), narrow(quotient))
+        near = limits.saturate(quotient)
+        return straight_through(near, narrow(quotient)) if node.rounding else near
 
     return hold
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -25,6 +25,10 @@ from auditor.target import Target, TargetOptions
 from auditor.watchdog import Watch
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from auditor.operators import Operators
+    from auditor.thresholds import Trees
     from auditor.twin import Twin
 
 PATIENCE = 5
@@ -76,21 +80,48 @@ class OnnxTarget(Target):
 
     def twin(self) -> Twin:
         """A differentiable copy. Raises UnsupportedOperator where an operator has none, or none are loaded."""
-        operators = self.options.operators
-        if operators is None:
+        if self.options.operators is None:
             raise UnsupportedOperator(f"No differentiable operators are loaded; {self.name} is audited gradient-free.")
+        return self.twin_of(self.options.operators)
+
+    def twin_of(self, operators: Operators, edit: Callable[[ModelProto], object] | None = None) -> Twin:
+        """A twin made of these operators. edit: changes the graph first, in place; the file stays as it is.
+
+        Raises UnsupportedOperator where an operator has no differentiable version.
+        """
         import onnx
 
         from auditor.build import build_twin
 
         with limited(PATIENCE * self.options.timeout):
+            model = onnx.load(self._copy.path)
+            if edit is not None:
+                edit(model)
             return build_twin(
-                onnx.load(self._copy.path),
+                model,
                 output=self._readout.source,
                 kind=self.output,
                 preprocess=self.preprocess,
                 operators=operators,
                 fixed_batch=self._facts.stated is not None,
+            )
+
+    def trees(self) -> Trees | None:
+        """The branches of a tree ensemble, in sample units; None for every other file."""
+        operators = self.options.operators
+        if operators is None or not self.preprocess.sample_shape:
+            return None
+        import onnx
+
+        from auditor.branches import read_trees
+
+        with limited(PATIENCE * self.options.timeout):
+            return read_trees(
+                onnx.load(self._copy.path),
+                output=self._readout.source,
+                dtype=self._dtype,
+                preprocess=self.preprocess,
+                operators=operators,
             )
 
     def _try_out(self, shapes: tuple[Shape, ...]) -> Facts:
