@@ -11,7 +11,7 @@ from auditor.plugins.attacks.noise import Noise
 from walks import check_threats
 
 from auditor.access import Access
-from auditor.attack import Reply, Rows
+from auditor.attack import Query, Reply, Rows
 from auditor.bench import linear_bench
 from auditor.errors import UsageError
 from auditor.problem import Problem
@@ -88,6 +88,40 @@ def test_an_unknown_kind() -> None:
         Noise(points="edges")
 
 
+@pytest.mark.parametrize("points", ["both", "uniform", "corners"])
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+def test_the_points_are_the_same_however_many_are_asked_at_once(points: str, norm: Norm) -> None:
+    made = linear_bench(n=3, distance=0.3, threat=ThreatModel(norm=norm)).at(0.1)
+    seen = []
+    for at_once in (1, 3, 4, 12):
+        attack = Asking(steps=12 // at_once, points=points, at_once=at_once)
+        trial = made.play(attack)
+        assert trial.ledger.spent.tolist() == [[0, 0, 13]] * 3
+        assert attack.cost(2) == (13, 0)
+        asked = [torch.cat([x[owner == row] for x, owner in attack.log]) for row in range(3)]
+        seen.append(torch.stack(asked))
+    assert all(torch.allclose(seen[0], other, rtol=0, atol=1e-6) for other in seen[1:])
+    assert len(seen[0].flatten(0, 1).unique(dim=0)) == 36
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking(Noise):
+    """Keeps what was asked, and for which row."""
+
+    log: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def query(self, problem: Problem, rows: Rows) -> Query:
+        query = super().query(problem, rows)
+        owner = torch.arange(len(problem)) if query.owner is None else query.owner
+        self.log.append((query.points, owner))
+        return query
+
+
+def test_points_at_once_are_at_least_one() -> None:
+    with pytest.raises(UsageError, match="noise: at_once is at least 1, got 0"):
+        Noise(at_once=0)
+
+
 def test_it_needs_labels_alone() -> None:
     made = replace(linear_bench(n=20, distance=0.01).at(0.1), access=Access.DECISION)
     trial = made.play(Noise(steps=40))
@@ -112,3 +146,4 @@ def test_it_stays_inside_the_bounds() -> None:
 def test_it_is_right() -> None:
     check_attack(Noise(steps=4), seeds=1, must_break=False)
     check_threats(Noise(steps=4))
+    check_threats(Noise(steps=2, at_once=3))
