@@ -13,6 +13,7 @@ from auditor.ledger import Ledger
 from auditor.problem import Problem
 from auditor.samples import Samples
 from auditor.threat import Norm, Region, ThreatModel
+from auditor.thresholds import Trees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,14 @@ class Arena:
     """Samples of one unit of work as tensors; rows refer to them by their place in the chunk (`slot`)."""
 
     def __init__(
-        self, place: Place, samples: Samples, threat: ThreatModel, region: Region, ledger: Ledger, index: np.ndarray
+        self,
+        place: Place,
+        samples: Samples,
+        threat: ThreatModel,
+        region: Region,
+        ledger: Ledger,
+        index: np.ndarray,
+        trees: Trees | None = None,
     ):
         def floats(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(place.device, place.dtype)
@@ -52,6 +60,7 @@ class Arena:
         shape = samples.inputs.shape[1:]
         moves = threat.transforms(shape) if threat.norm is Norm.SPATIAL else None
         self.transforms = None if moves is None else torch.from_numpy(moves).to(place.device)
+        self.trees = None if trees is None else trees.on(place.device, place.dtype)
         self.notes: Tensor | None = None  # what the attack's survey says of each sample
 
     def problem(self, slots: Tensor, restarts: Tensor) -> Problem:
@@ -65,6 +74,7 @@ class Arena:
             classes=place.classes,
             limits=self.threat.limits,
             transforms=self.transforms,
+            trees=self.trees,
             inputs=self.inputs[slots],
             labels=self.labels[slots],
             targets=self.targets[slots],

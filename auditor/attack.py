@@ -168,12 +168,16 @@ class Attack(ABC):
 
     minimum_norm: whether the attack looks for the smallest change by itself. Such an attack may be played without an
     epsilon (`distance = true` in a stage): then `problem.epsilon` is infinite and only the bounds limit its points.
+    needs_trees: whether it reads the branches of a tree ensemble, `problem.trees`; on other models it is skipped. Such
+    an attack has score access, since it asks the deployed file, but runs only where the audit grants gradient access,
+    which stands for an attacker who reads the model.
     """
 
     name: ClassVar[str]
     access: ClassVar[Access]
     norms: ClassVar[frozenset[Norm]]
     minimum_norm: ClassVar[bool] = False
+    needs_trees: ClassVar[bool] = False
 
     steps: int = 1
 

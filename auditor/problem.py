@@ -16,6 +16,7 @@ from auditor.geometry import ORDER as ORDER
 from auditor.grid import snapped
 from auditor.losses import find_loss, margin
 from auditor.threat import Norm
+from auditor.thresholds import TreeTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Problem:
     int64 `[batch]`; age counts the replies a row has had. draws: the rows' randomness. notes: what the attack's survey
     found out about each row's sample, None where it has none. limits: the values that any input may have, None where
     the samples' own boxes are all there is. transforms: the spatial threat's set, `[m, 3]`, None in other norms.
+    trees: the branches of the model's trees, for an attack that needs them, else None.
     projected: the last projection, which need not be checked again.
     """
 
@@ -50,6 +52,7 @@ class Problem:
     draws: Draws
     limits: tuple[float, float] | None = None
     transforms: Tensor | None = None
+    trees: TreeTable | None = None
     notes: Tensor | None = None
     projected: list[tuple[Tensor, int]] = field(default_factory=list, repr=False, compare=False)
 
@@ -60,6 +63,12 @@ class Problem:
     def best(self) -> Tensor:
         """The point of smallest margin that any attack has found for each row's sample, at first the clean input."""
         return self.found[self.slots]
+
+    def need_trees(self) -> TreeTable:
+        """The branches of the model's trees. Raises PluginError for an attack that does not say `needs_trees`."""
+        if self.trees is None:
+            raise PluginError("The attack reads a model's trees, which it gets where its class says `needs_trees`.")
+        return self.trees
 
     def take(self, rows: Tensor) -> Problem:
         """The problem of some rows (int64 indices), in their order; they may repeat."""

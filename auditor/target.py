@@ -18,6 +18,7 @@ from auditor.preprocess import Preprocess, channels_at
 
 if TYPE_CHECKING:
     from auditor.operators import Operators
+    from auditor.thresholds import Trees
     from auditor.twin import Twin
 
 ATTEMPTS = 3
@@ -88,6 +89,20 @@ class Target(ABC):
     def twin(self) -> Twin:
         """A differentiable copy. Raises UnsupportedOperator where there is none, with the reason."""
         raise UnsupportedOperator(f"{self.name} offers no gradients; it is audited gradient-free.")
+
+    def trees(self) -> Trees | None:
+        """The branches of a model that is an ensemble of decision trees and nothing else, once it is fitted to the
+        samples; None for every other."""
+        return None
+
+    def thresholds(self) -> list[np.ndarray] | None:
+        """Where the trees of a tree ensemble branch, for each feature of the flattened sample, in sample units.
+
+        Sorted float32 values, each the largest of the side below: between it and the next float32 some tree's branch
+        changes, and nothing changes in between two of them. None where `trees` is.
+        """
+        trees = self.trees()
+        return None if trees is None else trees.thresholds
 
     def scores(self, x: np.ndarray, *, batch: int | None = None) -> np.ndarray:
         """Scores `[n, classes]` as float32 for inputs `[n, *sample_shape]` float32 in sample units.

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from forests import forest_bench
 
 from auditor.access import Access
 from auditor.attack import Attack
@@ -29,9 +30,11 @@ EPSILON = {Norm.LINF: 0.1, Norm.L2: 0.4, Norm.L1: 0.8, Norm.L0: 2.0, Norm.SPATIA
 EXECUTION = Execution(device="cpu", threads=1, width=16)
 
 
-def bench(norm: Norm) -> Bench:
-    """70 pictures in chunks of 64: two units a stage, the second a short one."""
+def bench(norm: Norm, name: str = "") -> Bench:
+    """70 pictures in chunks of 64: two units a stage, the second a short one. name: of the attack it is for."""
     threat = ThreatModel(norm=norm, epsilon=EPSILON[norm], bounds=(0.0, 1.0))
+    if name and ATTACKS[name].needs_trees:
+        return replace(forest_bench(shape=(1, 4, 4), n=70, seed=3, threat=threat), execution=EXECUTION)
     return replace(linear_bench(classes=4, shape=(1, 4, 4), n=70, seed=3, threat=threat), execution=EXECUTION)
 
 
@@ -74,7 +77,7 @@ def test_stopped_in_the_middle_and_resumed(
     name: str, norm: Norm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auditor.search.TICK", -1.0)  # an event a step
-    made, suite = bench(norm), stages(name)
+    made, suite = bench(norm, name), stages(name)
     steps = iter(range(10**6))
 
     def count(event: Event) -> None:
@@ -98,7 +101,7 @@ def test_a_row_costs_what_the_attack_says(name: str, tmp_path: Path) -> None:
     norm = sorted(kind.norms)[0]
     if norm in (Norm.L0, Norm.SPATIAL):
         pytest.skip("no epsilon of this norm leaves everybody standing")
-    made = bench(norm).at(1e-5)
+    made = bench(norm, name).at(1e-5)
     suite = [replace(stage, rounds=1) for stage in stages(name)[:1]]
     search = replace(made.search(tmp_path), doubt=-1.0)
     ledger = Ledger.of(made.samples, np.ones(len(made.samples), bool))
