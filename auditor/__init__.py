@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from auditor.hookspecs import Register, hookimpl
+    from auditor.lab import Lab
     from auditor.operators import Node, Operators, straight_through
     from auditor.preprocess import Preprocess
     from auditor.problem import Problem
@@ -53,6 +54,7 @@ __all__ = [
     "Finding",
     "FindingStatus",
     "Goal",
+    "Lab",
     "LibraryAttack",
     "ModelError",
     "Node",
@@ -105,6 +107,7 @@ HOMES = {
         "UsageError",
     ),
     "hookspecs": ("Register", "hookimpl"),
+    "lab": ("Lab",),
     "operators": ("Node", "Operators", "straight_through"),
     "preprocess": ("Preprocess",),
     "problem": ("Problem",),

@@ -88,7 +88,7 @@ def plugins_dir(command: Any) -> Any:
 @click.option("--norm", type=click.Choice(["linf", "l2", "l1", "l0", "spatial"]), help="How a change is measured.")
 @click.option("--epsilon", help="Largest change, in the samples' units: 0.03 or 8/255. There is no default.")
 @click.option("--bounds", nargs=2, type=float, metavar="LO HI", help="Values an input may have; 0 1 for pixels.")
-@click.option("--suite", help="quick, standard (default), thorough, autoattack, distance, spatial.")
+@click.option("--suite", help="quick, standard (default), thorough, autoattack, score, decision, …")
 @click.option("--attack", "attacks", multiple=True, metavar="NAME[:OPTION=VALUE,…]", help="Instead; repeatable.")
 @click.option("--preprocess", metavar="NAME|FILE", help="What stands before the file: imagenet, cifar10, centred, …")
 @click.option("--limit", type=click.IntRange(min=1), help="A seeded subset of this many samples.")
@@ -99,6 +99,11 @@ def plugins_dir(command: Any) -> Any:
 @click.option("--goal", help="untargeted (default) or targeted:K.")
 @click.option("--labels", type=click.Choice(["given", "predicted"]), help="predicted: audit stability without labels.")
 @click.option("--certify/--no-certify", default=None, help="Whether certifiers run; default yes.")
+@click.option(
+    "--escalate/--no-escalate", default=None, help="Answer doubts with more attacks; default yes, with a suite."
+)
+@click.option("--deep", is_flag=True, help="Also run the checks that cost much.")
+@click.option("--surrogate", "surrogates", multiple=True, metavar="FILE", help="A model to transfer from; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The record's directory; default advaudit-out/STEM.")
 @click.option("--resume", is_flag=True, help="Go on with a scan that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the record in --out.")

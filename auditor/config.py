@@ -66,13 +66,19 @@ class ThreatTable(Table, frozen=True, kw_only=True):
 
 
 class SearchTable(Table, frozen=True, kw_only=True):
-    """[search] leak: share of a gradient that passes where a quantised value saturates."""
+    """[search] leak: share of a gradient that passes where a quantised value saturates. suite: by the access where it
+    is left out. escalate: whether doubts are answered with further attacks; where it is left out, with a suite but not
+    with stages of one's own. deep: whether checks that cost much run. surrogates: files to transfer from.
+    """
 
-    suite: str = "standard"
+    suite: str | None = None
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
     access: str = "gradient"
     certify: bool = True
     leak: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    escalate: bool | None = None
+    deep: bool = False
+    surrogates: list[str] = []
 
 
 class RunTable(Table, frozen=True, kw_only=True):

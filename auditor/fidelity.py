@@ -9,6 +9,7 @@ import torch
 
 from auditor.access import OutputKind
 from auditor.execution import Execution
+from auditor.expectation import expected
 from auditor.oracle import DTYPES
 from auditor.record import Fidelity
 from auditor.target import Target
@@ -17,6 +18,8 @@ from auditor.twin import Twin
 FLOOR = 0.95
 """Label agreement under which white-box results are doubtful."""
 PROBED = 200
+DRAWS = 16
+"""Answers of a randomised model that are averaged."""
 TINY = 0.1
 """Share of the median class's largest score under which a class has no scale of its own."""
 
@@ -39,9 +42,12 @@ class Agreement:
 def agree(target: Target, twin: Twin, inputs: np.ndarray, execution: Execution) -> Agreement:
     """Compare twin and target on inputs `[n, *sample_shape]`; the target is asked at batch 1.
 
-    Scores that are infinite or NaN in either count for the labels alone.
+    Scores that are infinite or NaN in either count for the labels alone. Where the twin draws random numbers, means
+    over DRAWS answers of both are compared.
     """
-    scores = target.scores(inputs, batch=1)
+    draws = DRAWS if twin.random else 1
+    twin = expected(twin, draws)
+    scores = np.stack([target.scores(inputs, batch=1) for _ in range(draws)]).mean(axis=0)
     dtype = DTYPES[execution.precision]
     twin.module.to(device=execution.device, dtype=dtype)
     with torch.no_grad():

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from auditor.access import Access
 from auditor.certificates import certify
+from auditor.chance import CHANCE
+from auditor.escalation import believe
 from auditor.events import Finished, Listener, Notice, Observed
 from auditor.folder import Folder, finished
 from auditor.gate import judged
 from auditor.host import Host
+from auditor.inquiry import Inquiry
 from auditor.job import Job
 from auditor.ledger import Ledger
-from auditor.measured import measured, measured_again
-from auditor.obscurity import inspect
+from auditor.measured import measured
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.prepare import check_accuracy, load, tell_duration
 from auditor.record import Record
 from auditor.search import Search
+from auditor.stand_ins import stand_ins
 from auditor.verify import Verifier
 from auditor.write import compose
 
@@ -28,14 +31,17 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     found it inside the threat model and the target misclassifies it. Raises AdvauditError where the scan can't be run;
     what had been finished then stays in the journal, and `job.resume` goes on from it.
     """
+    CHANCE.begin(job.seed, "load")
     target, samples, region = load(job)
     plan = job.plan(target, samples)
     if (known := finished(job, plan)) is not None:
         return judged(known, job.rules)
+    CHANCE.begin(job.seed, "observation")
     observation = observe(target, samples)
     correct = check_accuracy(job, target, samples, observation)
     listen(Observed(n=len(samples), accuracy=float(correct.mean()), chance=1 / target.classes))
 
+    CHANCE.begin(job.seed, "twin")
     job, seen = measured(job, target, samples)
     if seen.why_none is not None and job.access is Access.GRADIENT:
         listen(Notice(text=f"No white-box attacks: {seen.why_none} `advaudit doctor {job.model}` says more."))
@@ -57,18 +63,17 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
             journal=folder.journal,
             listen=listen,
             doubt=seen.doubt,
+            sources=stand_ins(job, target, seen.twin, samples, observation),
         )
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
-        outcomes = settle(samples, job.threat, observation, ledger, job.suite, certificates.certified)
-        proof = evidence(samples, job.threat, ledger)
-        fidelity = measured_again(target, seen, proof, job.execution)
-        belief = inspect(host, search, ledger, attacks, observation, fidelity, seen.why_none)
+        inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
+        attacks, belief = believe(inquiry, attacks, escalate=job.escalate)
 
-        record = compose(
-            job, host, search, plan, outcomes, proof, attacks, fidelity, belief, certificates, seen.why_none
-        )
+        outcomes = settle(samples, job.threat, observation, ledger, attacks, certificates.certified)
+        proof = evidence(samples, job.threat, ledger)
+        record = compose(job, host, search, plan, outcomes, proof, attacks, belief, certificates, seen.why_none)
         record = folder.finish(judged(record, job.rules), proof, certificates.witness)
     listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))
     return record

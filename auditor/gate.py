@@ -157,7 +157,7 @@ def _doubt(metric: str, record: Record) -> str | None:
         return f"the attack {errored[0]} ended with an error, so what it would have broken is not known"
     if not any(row.status == "ran" for row in record.attacks) and record.metrics.attack_success_rate is None:
         return "no attack ran"
-    if record.blind:
+    if record.blind and record.trust != "sound":
         return 'it was attacked without gradients only; `[search] access = "score"` judges what an outsider achieves'
     if record.fidelity is not None and record.fidelity.low:
         return f"the twin agrees with the model on only {record.fidelity.label_agreement:.1%} of the labels"

@@ -46,11 +46,8 @@ BUNDLED = (
     *_modules("auditor.plugins.attacks"),
     *(f"auditor.plugins.targets.{name}" for name in ("onnx_", "torch_")),
     *(f"auditor.plugins.samples.{name}" for name in ("npz", "images", "csv_")),
-    *(
-        f"auditor.plugins.checks.{name}"
-        for name in ("gradients", "randomised", "companions", "probabilities", "fidelity", "gradient_free", "refusals")
-    ),
-    "auditor.plugins.defenses.bit_depth",
+    *_modules("auditor.plugins.checks"),
+    *_modules("auditor.plugins.defenses"),
     "auditor.plugins.certifiers.affine",
     *REPORTERS,
 )

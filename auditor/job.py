@@ -30,9 +30,11 @@ class Job:
     model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
     output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
     passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
-    memory: bytes that one batch of the twin may take. certify: whether certifiers run. go_on: scan even where the
-    clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one that is there.
-    command: how to repeat it. plugins: those that were loaded, which a resumed scan must share.
+    memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether doubts are
+    answered with further attacks. deep: whether checks that cost much run. surrogates: stand-ins to transfer from.
+    go_on: scan even where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may
+    happen to one that is there. command: how to repeat it. plugins: those that were loaded, which a resumed scan must
+    share.
     """
 
     model: str
@@ -51,6 +53,9 @@ class Job:
     limit: int | None = None
     memory: int = 8 << 30
     certify: bool = True
+    escalate: bool = True
+    deep: bool = False
+    surrogates: list[Target] = field(default_factory=list)
     go_on: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -88,6 +93,9 @@ class Job:
             "access": str(self.access),
             "leak": self.leak,
             "certify": self.certify,
+            "escalate": self.escalate,
+            "deep": self.deep,
+            "surrogates": [surrogate.sha256 for surrogate in self.surrogates],
             "versions": versions(),
         }
 

@@ -24,6 +24,7 @@ Key = tuple[int, int]
 ARRAYS = (
     *("index", "broken", "lost", "full", "margin", "best", "spent", "adversarial", "label", "distance"),
     *("nearest", "nearest_label", "nearest_point"),
+    *("right", "fooled"),
 )
 TOLD = ("rejected", "error", "seconds", "width")
 

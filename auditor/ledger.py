@@ -17,8 +17,9 @@ class UnitResult:
     rules), spent (`[k, 3]`: forwards, backwards, queries) and margin (the smallest found) are per sample; best `[k,
     *shape]` is the point of that margin. adversarial, label and distance are per broken sample, in the order of
     `index`. nearest, nearest_label, nearest_point: distance, label and point `[k, *shape]` of each sample's nearest
-    adversarial example, of a distance stage; infinite where none was found, empty in other stages. rejected: reason to
-    count. error: why the attack stopped. width: rows that were computed side by side.
+    adversarial example, of a distance stage; infinite where none was found, empty in other stages. right, fooled:
+    whether a stand-in has each sample right, and was led to get it wrong, of a stage that follows one; empty in others.
+    rejected: reason to count. error: why the attack stopped. width: rows that were computed side by side.
     """
 
     index: np.ndarray
@@ -34,6 +35,8 @@ class UnitResult:
     nearest: np.ndarray = field(default_factory=lambda: np.zeros(0))
     nearest_label: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     nearest_point: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    right: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    fooled: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     rejected: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
@@ -141,6 +144,16 @@ class Ledger:
         self.adversarial.update({int(i): x for i, x in zip(hit, result.adversarial, strict=True)})
         if len(result.nearest):
             self._enter_nearest(result)
+
+    def hand_in(self, stage: int, result: UnitResult) -> int:
+        """Enter what an experiment broke of the samples that still stand, and nothing else; how many those are."""
+        rows = [row for row, i in enumerate(result.index[result.broken]) if not self.broken[i] and not self.spared[i]]
+        for row in rows:
+            i = int(result.index[result.broken][row])
+            self.broken[i], self.stage[i] = True, stage
+            self.label[i], self.distance[i] = result.label[row], result.distance[row]
+            self.adversarial[i] = result.adversarial[row]
+        return len(rows)
 
     def _enter_nearest(self, result: UnitResult) -> None:
         if result.error is None:

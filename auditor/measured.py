@@ -77,13 +77,11 @@ def settle_execution(job: Job, twin: Twin | None, samples: Samples) -> Job:
     return replace(job, execution=settled(execution, twin, samples.inputs))
 
 
-def measured_again(
-    target: Target, seen: Measured, evidence: dict[str, np.ndarray], execution: Execution
-) -> Fidelity | None:
-    """The twin's agreement on clean samples and on the verified adversarial examples."""
+def measured_again(target: Target, seen: Measured, found: np.ndarray, execution: Execution) -> Fidelity | None:
+    """The twin's agreement on clean samples and on verified adversarial examples `[n, *shape]`."""
     if seen.twin is None or seen.agreement is None:
         return None
-    found = evidence["x_adv"][:PROBED]
+    found = found[:PROBED]
     return fidelity(
         seen.agreement, agree(target, searched(seen.twin, execution), found, execution) if len(found) else None
     )

@@ -1,83 +1,64 @@
-"""Can the number be believed? Runs the checks and reads masking and trust out of their findings."""
+"""Can the number be believed? Masking and trust, as they are read out of the findings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from auditor.check import Check, Evidence
-from auditor.host import Host
-from auditor.ledger import Ledger
-from auditor.observe import Observation
-from auditor.record import AttackRow, Fidelity, Finding, FindingStatus, Severity
-from auditor.search import Search
+from auditor.access import Access
+from auditor.record import AttackRow, Chapter, Fidelity, Finding, FindingStatus, Severity, Spent
 
 REQUIRED = ("gradients", "gradient_free")
 """Findings without which masking is not ruled out: that gradients are there, and that nothing else does better."""
+FAMILIES = 2
+"""Unrelated gradient-free attacks that have to agree where there are no gradients."""
 
 
 @dataclass(frozen=True)
 class Belief:
-    """findings: of every check. masking: none, present or unknown, about the model. trust: sound, doubtful or unknown,
-    about the reported number."""
+    """findings: of every check, as they stand at the end. masking: none, present or unknown, about the model. trust:
+    sound, doubtful or unknown, about the reported number. story: what was claimed, doubted, tried, and what fell.
+    fidelity: of the twin, None where there is none. spent: forwards, backwards and queries of the checks'
+    experiments."""
 
     findings: list[Finding]
     masking: str
     trust: str
+    story: list[Chapter]
+    fidelity: Fidelity | None
+    spent: Spent
 
 
-def inspect(
-    host: Host,
-    search: Search,
-    ledger: Ledger,
-    attacks: list[AttackRow],
-    observation: Observation,
-    fidelity: Fidelity | None,
-    why_no_twin: str | None,
-) -> Belief:
-    """Run every check; one that raises is an inconclusive finding that names its error."""
-    evidence = Evidence(
-        target=search.target,
-        twin=search.twin,
-        why_no_twin=why_no_twin,
-        samples=search.samples,
-        threat=search.threat,
-        region=search.region,
-        ledger=ledger,
-        attacks=attacks,
-        observation=observation,
-        fidelity=fidelity,
-        device=search.execution.device,
-        seed=search.seed,
-    )
-    checks = [kind() for _, kind in sorted(host.checks.items())]
-    findings = [_look(check, evidence) for check in checks]
-    masks = {check.name for check in checks if check.masks}
-    return Belief(findings, masking(findings, masks), trust(findings, masks))
+def raised(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that were raised."""
+    return [finding for finding in findings if finding.status is FindingStatus.RAISED]
 
 
-def masking(findings: list[Finding], masks: set[str]) -> str:
-    """`present` where a masking check is raised; `none` only where the required ones are clear."""
-    raised = {f.id for f in findings if f.status is FindingStatus.RAISED}
-    clear = {f.id for f in findings if f.status is FindingStatus.CLEAR}
-    if raised & masks:
+def doubts(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that doubt the number: raised, and more than information."""
+    return [finding for finding in raised(findings) if finding.severity is not Severity.INFO]
+
+
+def masking(findings: list[Finding]) -> str:
+    """`present` where a finding that says so is raised; `none` only where the required ones are clear."""
+    if any(finding.masks for finding in raised(findings)):
         return "present"
+    clear = {finding.id for finding in findings if finding.status is FindingStatus.CLEAR}
     return "none" if clear.issuperset(REQUIRED) else "unknown"
 
 
-def trust(findings: list[Finding], masks: set[str]) -> str:
-    """`doubtful` where anything above information is raised; `sound` only where masking is ruled out."""
-    doubts = [f for f in findings if f.status is FindingStatus.RAISED and f.severity is not Severity.INFO]
-    if doubts:
+def trust(findings: list[Finding], answered: set[str], attacks: list[AttackRow]) -> str:
+    """`doubtful` where a doubt was not answered; `sound` where none was left and enough was tried to say so.
+
+    answered: findings whose doubt was followed up to its end, after which nothing gradient-free or transferred did
+    better than what had been tried. Enough is gradients and, after them, an attack without; or, where there are no
+    gradients, two unrelated attacks.
+    """
+    if any(finding.id not in answered for finding in doubts(findings)):
         return "doubtful"
-    return "sound" if masking(findings, masks) == "none" else "unknown"
-
-
-def _look(check: Check, evidence: Evidence) -> Finding:
-    try:
-        return check.look(evidence)
-    except Exception as error:
-        return check.finding(
-            FindingStatus.INCONCLUSIVE,
-            f"The check ended with an error ({type(error).__name__}: {error}).",
-            "Report it to the check's author.",
-        )
+    clear = {f.id for f in findings if f.status is FindingStatus.CLEAR or f.id in answered}
+    if clear.issuperset(REQUIRED):
+        return "sound"
+    without = {row.attack for row in attacks if row.status == "ran" and row.access != Access.GRADIENT} - {"noise"}
+    gone = {f.id for f in raised(findings)}
+    return "sound" if "no_gradients" in gone and len(without) >= FAMILIES else "unknown"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, cast
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,15 @@ class Oracle(Protocol):
 class TwinOracle:
     """The twin, at constant padded widths, in the precision of the execution.
 
-    Where that rounds, points near the boundary are computed by the twin as it is, which is `full`.
+    Where that rounds, points near the boundary are computed by the twin as it is, which is `full`. A twin that draws
+    random numbers is not compiled, which might take one draw for a constant; where one call takes several passes, so
+    many fewer points go into it, and the memory stays the same.
     """
 
     def __init__(self, twin: Twin, execution: Execution):
+        if twin.random:
+            width = max(execution.width // twin.passes, 1)
+            execution = msgspec.structs.replace(execution, width=width, compile=False)
         self.execution = execution
         self.dtype = DTYPES[execution.precision]
         twin.module.to(device=execution.device, dtype=self.dtype)
@@ -61,6 +67,13 @@ class TwinOracle:
         """Logits `[m, classes]` in the search's dtype, differentiable in points."""
         return self.twin.logits(points)
 
+    def right(self, inputs: Tensor, labels: Tensor) -> np.ndarray:
+        """Which inputs it classifies as they are labelled, bool `[k]`."""
+        with torch.no_grad():
+            parts = [self.logits(part).argmax(dim=1) for part in torch.split(inputs, self.execution.width)]
+        found: np.ndarray = (torch.cat(parts) == labels).cpu().numpy()
+        return found
+
     def ask(self, query: Query, objective: Objective, near: np.ndarray | None = None) -> Reply:
         """Queries wider than the execution are answered in pieces; fewer points are padded.
 
@@ -71,6 +84,7 @@ class TwinOracle:
         wants = bool(wanted.any())
         backwards = wanted if query.cotangents is None else wanted * query.cotangents.shape[1]
         self.spend = np.stack([np.ones(m, np.int64), backwards.astype(np.int64), np.zeros(m, np.int64)], axis=1)
+        self.spend *= self.twin.passes
         points = seen = query.points.detach()
         if query.view is not None:
             points = points.clone().requires_grad_(wants)
@@ -140,11 +154,15 @@ class TargetOracle:
         labels = scores.argmax(dim=1)
         if self.access is Access.DECISION:
             return Reply(points=query.points, owner=_owner(query), labels=labels)
-        if self.target.output is OutputKind.PROBABILITIES:
-            scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
+        scores = attacked(scores, self.target.output)
         index = torch.arange(len(scores), device=scores.device)
         loss = torch.cat([_loss(objective, scores[part], part) for part in torch.split(index, self.execution.width)])
         return Reply(points=query.points, owner=_owner(query), labels=labels, scores=scores, loss=loss)
+
+
+def attacked(scores: Tensor, output: OutputKind) -> Tensor:
+    """Scores as attacks see them: logits, or the logarithm of probabilities, which is finite for 0 too."""
+    return scores.clamp_min(torch.finfo(torch.float32).tiny).log() if output is OutputKind.PROBABILITIES else scores
 
 
 def wanted_of(query: Query) -> np.ndarray:

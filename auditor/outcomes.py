@@ -7,9 +7,8 @@ import numpy as np
 from auditor.errors import SelfContradiction
 from auditor.ledger import Ledger
 from auditor.observe import Observation
-from auditor.record import Outcome, Spent, Status
+from auditor.record import AttackRow, Outcome, Spent, Status
 from auditor.samples import Samples
-from auditor.suite import Stage
 from auditor.threat import ThreatModel
 
 
@@ -18,7 +17,7 @@ def settle(
     threat: ThreatModel,
     observation: Observation,
     ledger: Ledger,
-    suite: list[Stage],
+    attacks: list[AttackRow],
     certified: np.ndarray,
 ) -> list[Outcome]:
     """An outcome for each sample, in their order.
@@ -32,7 +31,7 @@ def settle(
             f"{len(both)} samples (ids {ids}) were certified and broken at once; this is a bug in the certifier or "
             "the verifier, please report it with the record's journal."
         )
-    return [_outcome(i, samples, threat, observation, ledger, suite, bool(certified[i])) for i in range(len(samples))]
+    return [_outcome(i, samples, threat, observation, ledger, attacks, bool(certified[i])) for i in range(len(samples))]
 
 
 def _outcome(
@@ -41,7 +40,7 @@ def _outcome(
     threat: ThreatModel,
     observation: Observation,
     ledger: Ledger,
-    suite: list[Stage],
+    attacks: list[AttackRow],
     certified: bool,
 ) -> Outcome:
     broken = bool(ledger.broken[i])
@@ -63,7 +62,7 @@ def _outcome(
         label=int(samples.labels[i]),
         clean_label=int(observation.clean_labels[i]),
         status=status,
-        attack=suite[int(ledger.stage[i])].title if broken else None,
+        attack=attacks[int(ledger.stage[i])].name if broken else None,
         distance=float(ledger.distance[i]) if broken and np.isfinite(ledger.distance[i]) else None,
         adversarial_label=int(ledger.label[i]) if broken else None,
         target=threat.goal.target,

@@ -246,7 +246,8 @@ class Pool:
         points = problem.on_grid(points)
         places = slots.cpu().numpy()
         try:
-            reply = self.oracle.ask(Query(points=points, gradient=False), lambda scores, _: problem.margin(scores))
+            query = Query(points=points, gradient=False)
+            reply = self.oracle.ask(query, lambda scores, index: problem.take(index).margin(scores))
         except TargetUnavailable:
             self.claims.lost[places] = True
             return

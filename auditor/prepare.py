@@ -95,7 +95,8 @@ def tell_duration(job: Job, search: Search, ledger: Ledger, listen: Listener) ->
 
 def _cost(job: Job, search: Search) -> float:
     """Seconds that a sample which withstands everything will take, from one timed batch of twin and target."""
-    batch = min(job.execution.width, len(search.samples))
+    passes = search.twin.passes if search.twin is not None else 1
+    batch = min(max(job.execution.width // passes, 1), len(search.samples))
     x = search.samples.inputs[:batch]
     budgets = [(stage.share, stage.budget(search.target.classes)) for stage in job.suite if search.unfit(stage) is None]
     forwards, backwards, queries = (sum(share * budget[kind] for share, budget in budgets) for kind in range(3))

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from auditor.errors import RecordError
+from auditor.protocols import TransferCounts
 
 SCHEMA = 1
 AUDIT = "audit.json"
@@ -201,7 +202,11 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     entered: samples it met. broken: verified breaks. rejected: candidates that verification refused, by reason.
     parameters: the attack's fields as they were used. share: of the survivors, that it met. rounds: played, of at most
     most_rounds. distance: whether it looked for each sample's nearest adversarial example. budget: what a sample costs
-    that enters and withstands all its rounds.
+    that enters and withstands all its rounds. source: whose gradients it followed. transfer: what became of its
+    examples on the stand-in and on the model, where that is not the twin. sample: how many it met at most,
+    drawn uniformly; 0 for all. phase: `suite`, `check` for an
+    experiment of a check, `answer` to a doubt, or `confirmation` after the answers. because: the
+    findings that it answered.
     """
 
     name: str
@@ -223,10 +228,19 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     most_rounds: int = 1
     distance: bool = False
     budget: Spent = Spent()
+    source: str = "twin"
+    sample: int = 0
+    transfer: TransferCounts | None = None
+    phase: str = "suite"
+    because: list[str] = field(default_factory=list)
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What one check saw. value against threshold where the check is a number; missing evidence is inconclusive."""
+    """What one check saw. value against threshold where the check is a number; missing evidence is inconclusive.
+
+    technique: of MITRE ATLAS. masks: whether it says, where raised, that the model hides from attacks. answers: what
+    was tried because of it, by the names of `auditor/answers.toml`. spent: passes of its own experiments.
+    """
 
     id: str
     status: FindingStatus
@@ -237,6 +251,22 @@ class Finding(Struct, frozen=True, kw_only=True):
     source: str
     explanation: str
     advice: str
+    technique: str = ""
+    masks: bool = False
+    answers: list[str] = field(default_factory=list)
+    spent: Spent = Spent()
+
+
+class Chapter(Struct, frozen=True, kw_only=True):
+    """A piece of how the number came about, in order. kind: `claimed` (by the suite), `doubted`, `tried` (an answer
+    that broke nothing) or `fell` (one that did). robust_accuracy: as it stood afterwards. findings, stages: the ids and
+    names of those it is about."""
+
+    kind: str
+    text: str
+    robust_accuracy: float
+    findings: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
 
 
 class RuleRow(Struct, frozen=True, kw_only=True):
@@ -287,6 +317,9 @@ class Record(Struct, frozen=True, kw_only=True):
     command: str
     class_names: list[str] | None = None
     summary: str = ""
+    story: list[Chapter] = field(default_factory=list)
+    checks: Spent = Spent()
+    """Passes of the checks' own experiments."""
 
     @property
     def blind(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from auditor.chance import CHANCE
 from auditor.curve import curve, median_distance
 from auditor.errors import RecordError
 from auditor.host import Host
@@ -63,6 +64,7 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
     check_whole(known, folder)
     evidence = read_evidence(folder)
     _check_consistent(known, evidence)
+    CHANCE.begin(0, "replay")
     host = Host.load(folder=plugins_dir)
     target = _target(known, host, model or known.model.path, trust)
     failures: Counter[str] = Counter()

@@ -23,10 +23,13 @@ from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.samples import SamplesOptions
 from auditor.spatial import reach
+from auditor.stand_ins import named
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
-from auditor.target import TargetOptions
+from auditor.target import Target, TargetOptions
 from auditor.threat import Goal, Norm, ThreatModel, parse_epsilon
 
+BY_ACCESS = {Access.GRADIENT: "standard", Access.SCORE: "score", Access.DECISION: "decision"}
+"""The suite of an audit that names none."""
 LARGEST = 1e9
 """Epsilon up to which float32 arithmetic on inputs makes sense."""
 
@@ -71,7 +74,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         memory=config.run.memory,
     )
     defenses = [make_defense(table, host) for table in config.defense]
-    stages = suite(config, options, host)
+    access = _access(options["access"] or config.search.access)
+    stages = suite(config, options, host, access)
     samples = SamplesOptions(size=_size(config.samples.size), classes=classes, labels=labels)
     target, loaded = open_parts(model, data, wanted, samples, defenses, host)
     boxes = loaded.lower is not None
@@ -87,12 +91,15 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         out=out,
         output=config.model.output,
         seed=config.search.seed if options["seed"] is None else options["seed"],
-        access=_access(options["access"] or config.search.access),
+        access=access,
         labels=labels,
         limit=options["limit"] or config.samples.limit,
         leak=config.search.leak,
         memory=config.run.memory,
         certify=config.search.certify if options["certify"] is None else options["certify"],
+        escalate=escalates(config, options),
+        deep=options["deep"] or config.search.deep,
+        surrogates=surrogates(config, options, folder, wanted, loaded.shape, target, host),
         go_on=options["go_on"],
         resume=options["resume"],
         overwrite=options["overwrite"],
@@ -182,15 +189,48 @@ def _spatial(table: ThreatTable, threat: ThreatModel, shape: tuple[int, ...]) ->
     return replace(threat, **{"translation": reach(shape)} | given)
 
 
-def suite(config: Config, options: dict[str, Any], host: Host) -> list[Stage]:
-    """The stages: --attack, else --suite, else the plan's [[attack]] tables, else its suite."""
+def escalates(config: Config, options: dict[str, Any]) -> bool:
+    """Whether doubts are answered: as was said, else with a suite; who names the attacks gets these and no more."""
+    if options["escalate"] is not None:
+        return bool(options["escalate"])
+    if config.search.escalate is not None:
+        return config.search.escalate
+    return not options["attacks"] and (bool(options["suite"]) or not config.attack)
+
+
+def surrogates(
+    config: Config,
+    options: dict[str, Any],
+    folder: Path,
+    wanted: TargetOptions,
+    shape: tuple[int, ...],
+    target: Target,
+    host: Host,
+) -> list[Target]:
+    """The models to transfer from, behind the same preprocessing. Raises UsageError for one that does not fit."""
+    paths = [*options["surrogates"]] or [str(folder / path) for path in config.search.surrogates]
+    found = []
+    for path in paths:
+        surrogate = host.load_target(path, replace(wanted, output=None))
+        surrogate.fit(shape)
+        if surrogate.classes != target.classes:
+            raise UsageError(
+                f"A surrogate has the model's {target.classes} classes, {path} has {surrogate.classes}; give another."
+            )
+        found.append(surrogate)
+    named(found)
+    return found
+
+
+def suite(config: Config, options: dict[str, Any], host: Host, access: Access) -> list[Stage]:
+    """The stages: --attack, else --suite, else those of the plan, else the suite of the access."""
     if options["attacks"]:
         return [make_stage(parse_attack(text), host.attacks) for text in options["attacks"]]
     if options["suite"]:
         return find_suite(options["suite"], host.attacks)
     if config.attack:
         return [make_stage(table, host.attacks) for table in config.attack]
-    return find_suite(config.search.suite, host.attacks)
+    return find_suite(config.search.suite or BY_ACCESS[access], host.attacks)
 
 
 def preprocess(config: Config, name: str | None, folder: Path) -> Preprocess:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from auditor.attack import AnyAttack
 
 
+TWIN = "twin"
+"""The source of gradients that an attack has unless its stage says otherwise."""
+
+
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a stage's table may say of the stage itself."""
 
@@ -27,12 +31,16 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
     distance: bool = False
     norms: tuple[Norm, ...] = ()
+    source: str = TWIN
+    sample: int = 0
 
 
 MOST = 100_000
 """Restarts and rounds beyond which a suite is a slip of the pen."""
 STAGE = tuple(field.name for field in msgspec.structs.fields(StageOptions))
 OWN = ("name", "attack", "title", *STAGE)
+OPTIONS = ("restarts", "share", "rounds", "distance", "source", "sample")
+"""What a plan says of a stage, besides its attack's own options."""
 Attacks = Mapping[str, "type[AnyAttack]"]
 
 
@@ -43,7 +51,9 @@ class Stage:
     restarts: rows per sample. share: of the survivors, those of smallest margin so far. rounds: how often the stage is
     played at most, each time with new restarts on who still stands: it ends with the first round that breaks nobody.
     distance: every correctly classified sample gets the same budget, broken or not, and keeps its nearest adversarial
-    example, for a minimum-norm attack. norms: where it is played, everywhere if empty. title: what the report calls it.
+    example, for a minimum-norm attack. norms: where it is played, everywhere if empty. source: whose gradients it
+    follows, a name of `auditor.sources`. sample: meet at most so many, drawn uniformly; 0 for all. title: what the
+    report calls it.
     """
 
     attack: AnyAttack
@@ -52,6 +62,8 @@ class Stage:
     rounds: int = 1
     distance: bool = False
     norms: tuple[Norm, ...] = ()
+    source: str = TWIN
+    sample: int = 0
     title: str = ""
 
     def __post_init__(self) -> None:
@@ -60,20 +72,24 @@ class Stage:
                 raise UsageError(f"{name} of {self.title} is from 1 to {MOST}, got {getattr(self, name)}.")
         if not 0 < self.share <= 1:
             raise UsageError(f"share of {self.title} is above 0 and at most 1, got {self.share}.")
+        if self.sample < 0:
+            raise UsageError(f"sample of {self.title} is a number of samples, 0 for all, got {self.sample}.")
         if not self.distance:
             return
+        if self.source != TWIN:
+            raise UsageError(f"{self.title} looks for distances (distance), which the twin alone leads to; no source.")
         from auditor.attack import Attack
 
         if not (isinstance(self.attack, Attack) and self.attack.minimum_norm):
             raise UsageError(
                 f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget."
             )
-        if self.share < 1 or self.rounds > 1:
-            raise UsageError(f"{self.title} gives everybody the same budget (distance), so it has no share nor rounds.")
+        if self.share < 1 or self.rounds > 1 or self.sample:
+            raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, rounds nor sample.")
 
     def table(self) -> dict[str, Any]:
         """The stage as it would be written in audit.toml, all options spelt out."""
-        own: dict[str, Any] = {name: getattr(self, name) for name in ("restarts", "share", "rounds", "distance")}
+        own: dict[str, Any] = {name: getattr(self, name) for name in OPTIONS}
         return {"name": self.attack.name} | own | self.attack.parameters()
 
     def budget(self, classes: int) -> tuple[int, int, int]:

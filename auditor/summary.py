@@ -6,6 +6,9 @@ from auditor.metrics import class_name, weakest
 from auditor.rates import interval, percent
 from auditor.record import Record, Verdict
 
+FELL = 0.005
+"""By how much a number has to fall after the suite for the sentence to say so."""
+
 
 def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | None) -> str:
     """`Robust accuracy ≤ 41.2 % (linf 8/255, n = 500, 37–46); clean 93.0 %; weakest: cat → dog`."""
@@ -26,6 +29,10 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
         parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
     if record.blind:
         parts.append("attacked without gradients")
+    if record.story and record.story[0].robust_accuracy - (metrics.robust_accuracy or 0) > FELL:
+        parts.append(f"the suite alone claimed {percent(record.story[0].robust_accuracy, n)}")
+    if record.masking == "present":
+        parts.append("the model masks its gradients")
     if record.trust == "doubtful":
         parts.append("in doubt")
     if verdict is not None:

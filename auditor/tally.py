@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from auditor.ledger import UnitResult
+from auditor.protocols import TransferCounts, count
 from auditor.record import AttackRow, Spent
 from auditor.suite import Stage
 
@@ -15,7 +16,8 @@ from auditor.suite import Stage
 @dataclass
 class Tally:
     """rounds: begun so far. entered: samples that the first one met, entrants: those of the last. started: how many
-    were broken when it began. units: finished over all rounds. spent: forwards, backwards, queries."""
+    were broken when it began. units: finished over all rounds. spent: forwards, backwards, queries. led: of each unit
+    that followed a stand-in, which samples that has right, got wrong, and what of it the model confirmed."""
 
     rounds: int = 0
     entered: int = 0
@@ -26,6 +28,7 @@ class Tally:
     seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     error: str | None = None
+    led: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def goes_on(self, stage: Stage, broken: int, left: int) -> bool:
         """Whether there is another round: the first one, and others while the last one has broken somebody and some
@@ -47,6 +50,8 @@ class Tally:
         self.spent += result.spent.sum(axis=0)
         self.seconds += result.seconds
         self.error = self.error or result.error
+        if len(result.right):
+            self.led.append((result.right, result.fooled, result.broken))
 
     def row(self, stage: Stage, status: str, reason: str | None, broken: int, classes: int) -> AttackRow:
         """The stage as the record shows it."""
@@ -72,4 +77,14 @@ class Tally:
             most_rounds=stage.rounds,
             distance=stage.distance,
             budget=Spent(forwards=most[0], backwards=most[1], queries=most[2]),
+            source=stage.source,
+            transfer=self._transfer(),
+            sample=stage.sample,
         )
+
+    def _transfer(self) -> TransferCounts | None:
+        """What became of examples that were found on a stand-in; all that enter a stage the model itself has right."""
+        if not self.led:
+            return None
+        right, fooled, broken = (np.concatenate(masks) for masks in zip(*self.led, strict=True))
+        return count(right, np.ones(len(right), bool), fooled, broken)

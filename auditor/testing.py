@@ -23,11 +23,14 @@ from auditor.access import Access
 from auditor.attack import AnyAttack, Attack
 from auditor.bench import Bench, LinearTarget, Trial, linear_bench, single
 from auditor.certify import Certificates, Certifier
+from auditor.chance import CHANCE
 from auditor.check import Check, Evidence
 from auditor.defense import Defense
 from auditor.execution import Execution
 from auditor.fidelity import agree, fidelity
 from auditor.guard import unmoved
+from auditor.host import Host
+from auditor.lab import Lab
 from auditor.ledger import Ledger
 from auditor.observe import observe
 from auditor.record import AttackRow, Finding, FindingStatus, Severity
@@ -139,8 +142,8 @@ def _same(left: Trial, right: Trial) -> bool:
     return np.array_equal(left.ledger.best, right.ledger.best) and np.array_equal(left.broken, right.broken)
 
 
-def evidence(bench: Bench, *attacks: AnyAttack) -> Evidence:
-    """What a check would see after a scan of this bench with these attacks."""
+def evidence(bench: Bench, *attacks: AnyAttack, deep: bool = True) -> Evidence:
+    """What a check would see after a scan of this bench with these attacks; its lab plays no game with the seed."""
     with TemporaryDirectory() as folder:
         search = bench.search(Path(folder))
         observation = observe(bench.target, bench.samples)
@@ -160,6 +163,7 @@ def evidence(bench: Bench, *attacks: AnyAttack) -> Evidence:
         fidelity=fidelity(agree(bench.target, twin, bench.samples.inputs, bench.execution), None) if twin else None,
         device=bench.execution.device,
         seed=bench.seed,
+        lab=Lab(search=search, ledger=ledger, attacks=Host.load(installed=False).attacks, deep=deep),
     )
 
 
@@ -221,31 +225,40 @@ def _certified(where: str, certifier: Certifier, bench: Bench) -> np.ndarray:
 def check_defense(defense: Defense, *, shape: tuple[int, ...] = (3, 8, 8), n: int = 6) -> None:
     """Raise AssertionError unless the defence keeps its contract on random inputs in [0, 1].
 
-    `transform` must return float32 of the same shape, leave its input alone and, unless `gradient` is `random`, give
-    the same answer twice and treat a sample alone as in company. `relaxed` must compute the same with a finite
-    gradient that is not zero everywhere; where `gradient` is `exact` it must be the derivative.
+    `transform` must return float32 of the shape that `shaped` says, leave its input alone, give the same answer twice
+    (where `gradient` is `random`: after the same `CHANCE.begin`) and otherwise treat a sample alone as in company.
+    `relaxed` must compute the same, of the same draws, with a finite gradient that is not zero everywhere; where
+    `gradient` is `exact` it must be the derivative.
     """
     name = defense.name
+    outcome = (n, *defense.shaped(shape))
+    told = f"keep the shape {outcome}" if outcome == (n, *shape) else f"return the shape {outcome}, as `shaped` says"
+    CHANCE.begin(0)
     x = np.random.default_rng(0).uniform(0.05, 0.95, size=(n, *shape)).astype(np.float32)
     kept = x.copy()
     y = defense.transform(x)
     assert np.array_equal(x, kept), f"{name}.transform changes its input in place; copy it first"
-    assert y.shape == x.shape, f"{name}.transform should keep the shape {x.shape}, it returned {y.shape}"
+    assert y.shape == outcome, f"{name}.transform should {told}, it returned {y.shape}"
     assert y.dtype == np.float32, f"{name}.transform should return float32, it returned {y.dtype}"
     point = torch.from_numpy(x.copy()).requires_grad_()
+    CHANCE.begin(0)
     relaxed = defense.relaxed(point)
-    assert relaxed.shape == point.shape, f"{name}.relaxed should keep the shape {x.shape}"
+    assert relaxed.shape == outcome, f"{name}.relaxed should {told}"
     assert relaxed.requires_grad, f"{name}.relaxed has no gradient: let one through, and say `bpda` in `gradient`"
-    probe = torch.from_numpy(np.random.default_rng(1).normal(size=x.shape).astype(np.float32))
+    probe = torch.from_numpy(np.random.default_rng(1).normal(size=y.shape).astype(np.float32))
     (gradient,) = torch.autograd.grad((relaxed * probe).sum(), point)
     useful = bool(gradient.isfinite().all() and gradient.any())
     assert useful, f"{name}.relaxed has a gradient that is zero or not finite"
-    if defense.gradient == "random":
-        return
-    assert np.array_equal(y, defense.transform(x)), f"{name}.transform differs between two calls; `gradient` is random"
-    alone = np.concatenate([defense.transform(row[None]) for row in x])
-    assert np.allclose(y, alone, atol=1e-6), f"{name}.transform treats a sample alone otherwise than in company"
-    assert np.allclose(y, relaxed.detach().numpy(), atol=1e-5), f"{name}.relaxed computes something else than transform"
+    varies = defense.gradient == "random"
+    CHANCE.begin(0)
+    hint = "draw from `auditor.chance.CHANCE` only" if varies else "`gradient` is random"
+    assert np.array_equal(y, defense.transform(x)), f"{name}.transform differs between two calls; {hint}"
+    if not varies:
+        alone = np.concatenate([defense.transform(row[None]) for row in x])
+        assert np.allclose(y, alone, atol=1e-6), f"{name}.transform treats a sample alone otherwise than in company"
+    drawn = " of the same draws" if varies else ""
+    same = np.allclose(y, relaxed.detach().numpy(), atol=1e-5)
+    assert same, f"{name}.relaxed computes something else than transform{drawn}"
     if defense.gradient == "exact":
         step = 1e-3 * np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
         rise = ((defense.transform(x + step) - defense.transform(x - step)) * probe.numpy()).sum(dtype=np.float64)

@@ -18,7 +18,6 @@ from auditor.obscurity import Belief
 from auditor.record import (
     SCHEMA,
     AttackRow,
-    Fidelity,
     Gate,
     ModelInfo,
     Outcome,
@@ -43,7 +42,6 @@ def compose(
     outcomes: list[Outcome],
     evidence: dict[str, np.ndarray],
     attacks: list[AttackRow],
-    fidelity: Fidelity | None,
     belief: Belief,
     certificates: Certified,
     why_no_twin: str | None,
@@ -60,7 +58,7 @@ def compose(
         environment=environment(),
         tool=Tool(version=version("advaudit"), plugins=host.plugins),
         model=model_info(job, search.target, search.twin, why_no_twin),
-        fidelity=fidelity,
+        fidelity=belief.fidelity,
         threat=threat_info(job.threat, search.samples, str(job.access)),
         samples=samples_info(job, search.samples),
         metrics=msgspec.structs.replace(
@@ -73,6 +71,8 @@ def compose(
         findings=belief.findings,
         masking=belief.masking,
         trust=belief.trust,
+        story=belief.story,
+        checks=belief.spent,
         gate=Gate(rules=[]),
         verdict=None,
         curve=curve(outcomes, epsilon),

@@ -69,7 +69,7 @@ def read(folder: Path, text: str) -> Config:
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Config()
-    assert Config().search.suite == "standard"
+    assert Config().search.suite is None  # by the access
     assert Config().run.device == "auto"
 
 

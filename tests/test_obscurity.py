@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import ClassVar
-
 import pytest
-from records import finding
+from msgspec import structs
+from records import attack_row, finding
 
-from auditor.check import Check, Evidence
-from auditor.obscurity import REQUIRED, _look, masking, trust
-from auditor.record import Finding, FindingStatus, Severity
+from auditor.obscurity import REQUIRED, doubts, masking, raised, trust
+from auditor.record import AttackRow, Finding, FindingStatus, Severity
 
 RAISED, CLEAR, INCONCLUSIVE = FindingStatus.RAISED, FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE
-MASKS = {"gradients", "gradient_free", "randomised"}
+MASKS = {"gradients", "gradient_free_gap", "randomised"}
 
 
 def findings(**statuses: FindingStatus) -> list[Finding]:
-    return [finding(name, status) for name, status in statuses.items()]
+    return [structs.replace(finding(name, status), masks=name in MASKS) for name, status in statuses.items()]
 
 
 def test_what_is_required() -> None:
@@ -41,27 +38,55 @@ def test_what_is_required() -> None:
 def test_masking_is_about_the_model_and_trust_about_the_number(
     statuses: dict[str, FindingStatus], mask: str, belief: str
 ) -> None:
-    assert masking(findings(**statuses), MASKS) == mask
-    assert trust(findings(**statuses), MASKS) == belief
+    assert masking(findings(**statuses)) == mask
+    assert trust(findings(**statuses), set(), []) == belief
 
 
 def test_information_doubts_nothing() -> None:
     found = [*findings(gradients=CLEAR, gradient_free=CLEAR), finding("surrogates", RAISED, Severity.INFO)]
-    assert trust(found, MASKS) == "sound"
+    assert trust(found, set(), []) == "sound"
+    assert [f.id for f in raised(found)] == ["surrogates"]
+    assert doubts(found) == []
 
 
-class Clumsy(Check):
-    name: ClassVar[str] = "clumsy"
-    title: ClassVar[str] = "Clumsy"
-    source: ClassVar[str] = ""
-    severity: ClassVar[Severity] = Severity.WARNING
+@pytest.mark.parametrize(
+    ("answered", "belief"),
+    [
+        (set(), "doubtful"),
+        ({"gradient_free_gap"}, "doubtful"),
+        ({"randomised"}, "doubtful"),
+        ({"gradient_free_gap", "randomised"}, "sound"),
+    ],
+)
+def test_a_number_is_sound_once_every_doubt_was_answered_and_the_model_masks_all_the_same(
+    answered: set[str], belief: str
+) -> None:
+    found = findings(gradients=CLEAR, gradient_free=CLEAR, gradient_free_gap=RAISED, randomised=RAISED)
+    assert trust(found, answered, []) == belief
+    assert masking(found) == "present"
 
-    def look(self, evidence: Evidence) -> Finding:
-        raise ValueError("tripped")
+
+def test_what_was_required_may_have_been_answered_too() -> None:
+    found = findings(gradients=RAISED, gradient_free=CLEAR)
+    assert trust(found, {"gradients"}, []) == "sound"
 
 
-def test_a_check_that_raises_is_inconclusive_never_clear() -> None:
-    found = _look(Clumsy(), SimpleNamespace())  # type: ignore[arg-type]
-    assert found.status is INCONCLUSIVE
-    assert "ValueError: tripped" in found.explanation
-    assert found.id == "clumsy"
+def blind(*attacks: str, status: str = "ran") -> list[AttackRow]:
+    return [attack_row(name, access="score", status=status) for name in attacks]
+
+
+@pytest.mark.parametrize(
+    ("rows", "belief"),
+    [
+        (blind("square", "signhunter"), "sound"),
+        (blind("square", "square"), "unknown"),
+        (blind("square", "noise"), "unknown"),
+        (blind("square"), "unknown"),
+        (blind("square", "signhunter", status="error"), "unknown"),
+        ([*blind("square"), attack_row("pgd")], "unknown"),
+    ],
+)
+def test_without_gradients_a_sound_number_needs_two_unrelated_families(rows: list[AttackRow], belief: str) -> None:
+    gone = finding("no_gradients", RAISED, Severity.INFO)
+    assert trust([gone, *findings(gradient_free=INCONCLUSIVE)], set(), rows) == belief
+    assert trust(findings(gradient_free=INCONCLUSIVE), set(), rows) == "unknown"

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
+from records import attack_row
 
-from auditor.attack import Attack, Reply, Rows
 from auditor.errors import SelfContradiction
-from auditor.ledger import Ledger
+from auditor.ledger import Ledger, UnitResult
 from auditor.observe import Observation
 from auditor.outcomes import evidence, settle
-from auditor.problem import Problem
 from auditor.record import Outcome, Spent, Status
 from auditor.samples import Samples
-from auditor.suite import Stage
 from auditor.threat import Goal, ThreatModel
 
 N = 8
 MISCLASSIFIED, BROKEN, WITHSTOOD, CERTIFIED, UNATTACKED, LOST, RAISED, SAVED = range(N)
 
 
-class Nothing(Attack):
-    name: ClassVar[str] = "nothing"
-
-    def start(self, problem: Problem) -> Rows:
-        raise NotImplementedError
-
-    def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
-        raise NotImplementedError
-
-
-SUITE = [Stage(attack=Nothing(), title="first"), Stage(attack=Nothing(), title="second")]
+SUITE = [attack_row("first"), attack_row("second")]
 SAMPLES = Samples(inputs=np.arange(2 * N, dtype=np.float32).reshape(N, 2), labels=np.full(N, 3), ids=10 * np.arange(N))
 CLEAN = np.where(np.arange(N) == MISCLASSIFIED, 0, 3)
 OBSERVATION = Observation(
@@ -154,3 +141,28 @@ def test_no_evidence_keeps_its_shape() -> None:
     proof = evidence(SAMPLES, ThreatModel(), Ledger.of(SAMPLES, CLEAN == 3))
     assert proof["x_adv"].shape == (0, 2)
     assert proof["x"].shape == (0, 2)
+
+
+def test_what_an_experiment_broke_is_entered_where_the_sample_stood_and_nowhere_else() -> None:
+    book = ledger()
+    book.spared[UNATTACKED] = True
+    found = UnitResult(
+        index=np.array([BROKEN, WITHSTOOD, UNATTACKED, SAVED]),
+        broken=np.array([True, True, True, False]),
+        lost=np.zeros(4, bool),
+        full=np.ones(4, bool),
+        margin=np.zeros(4),
+        best=np.zeros((4, 2), np.float32),
+        spent=np.ones((4, 3), np.int64),
+        adversarial=np.array([[1, 1], [2, 2], [3, 3]], np.float32),
+        label=np.array([4, 5, 6]),
+        distance=np.array([0.1, 0.2, 0.3]),
+    )
+    spent = book.spent.copy()
+    assert book.hand_in(9, found) == 1
+    assert book.stage.tolist().count(9) == 1
+    assert (book.stage[WITHSTOOD], book.label[WITHSTOOD], book.distance[WITHSTOOD]) == (9, 5, 0.2)
+    assert book.adversarial[WITHSTOOD].tolist() == [2, 2]
+    assert (book.stage[BROKEN], book.label[BROKEN]) == (1, 7)
+    assert np.array_equal(book.spent, spent)
+    assert not book.broken[UNATTACKED]

@@ -32,6 +32,7 @@ from auditor import (
     ThreatModel,
     Twin,
 )
+from auditor.chance import CHANCE, normal_like
 from auditor.host import Host
 from auditor.testing import (
     LinearTarget,
@@ -284,5 +285,30 @@ def test_a_wrong_defence_is_told_what_is_wrong(defense: Defense, says: str) -> N
 def test_right_defences_pass() -> None:
     check_defense(Dim())
     check_defense(dim("bpda", relaxed=lambda self, x: x + (0.5 * x - x).detach()))
-    noisy = dim("random", transform=lambda self, x: np.float32(0.5) * x + np.float32(np.random.default_rng().normal()))
-    check_defense(noisy)
+    check_defense(noisy())
+
+
+def noisy(**methods: Any) -> Defense:
+    """Half of the input and a number by chance."""
+    own = {
+        "transform": lambda self, x: np.float32(0.5) * x + CHANCE.normal((1,)),
+        "relaxed": lambda self, x: 0.5 * x + normal_like(x, (1,)),
+    }
+    return dim("random", **own | methods)
+
+
+@pytest.mark.parametrize(
+    ("defense", "says"),
+    [
+        (
+            noisy(transform=lambda self, x: np.float32(0.5) * x + np.float32(np.random.default_rng().normal())),
+            "differs between two calls; draw from `auditor.chance.CHANCE` only",
+        ),
+        (noisy(relaxed=lambda self, x: 0.5 * x), "something else than transform of the same draws"),
+        (dim(shaped=lambda self, shape: (2, *shape[1:])), "return the shape (6, 2, 8, 8), as `shaped` says"),
+    ],
+)
+def test_a_wrong_defence_that_is_random_or_of_another_shape_is_told_so(defense: Defense, says: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_defense(defense)
+    assert says in str(caught.value)

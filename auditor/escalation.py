@@ -1,0 +1,149 @@
+"""Escalation: a doubt is answered with the attack that fits it, and what it breaks counts; then others have a last try.
+
+The report's number is the worst over the suite and all the answers. It can be trusted once an attack that shares
+nothing with them, without gradients or from a stand-in, does no better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from auditor.answers import CONFIRMATION, WORDS, answers, fitting
+from auditor.events import Notice
+from auditor.inquiry import Inquiry
+from auditor.obscurity import Belief, doubts, masking, raised, trust
+from auditor.record import AttackRow, Chapter, Finding, Spent
+
+ROUNDS = 3
+"""How often doubts are answered: what an answer turns up may raise the next."""
+SHARE = 0.002
+"""Share of all samples that a confirmation may still break (AutoAttack's figure for Square); one sample in any case."""
+
+
+SPOKEN = {"doubted": "In doubt", "tried": "Tried", "fell": "Fell"}
+"""How a chapter begins on the terminal."""
+
+
+@dataclass
+class Escalation:
+    """How a number came about. rows: every stage, the suite's first. findings: as they are now. answered: ids of those
+    whose doubt was followed up to its end. played: names of the answers of which some attack ran. story: what was
+    claimed, doubted, tried, and what fell."""
+
+    inquiry: Inquiry
+    rows: list[AttackRow]
+    findings: list[Finding] = field(default_factory=list)
+    story: list[Chapter] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    played: set[str] = field(default_factory=set)
+
+    def claim(self) -> None:
+        """The first look, after the suite: what is claimed, and what raises doubt."""
+        ran = [row.name for row in self.rows if row.status == "ran"]
+        text = f"{len(ran)} stages of the suite left this robust accuracy standing."
+        self._tell(Chapter(kind="claimed", text=text, robust_accuracy=self.accuracy, stages=ran))
+        self.findings = self.inquiry.look(self.rows, self.inquiry.checks.values())
+        self._hand_in()
+        if found := doubts(self.findings):
+            self._tell(doubted(found, self.accuracy))
+
+    def answer(self) -> None:
+        """Answer every raised finding, and what the answers turn up, at most ROUNDS times; each time, confirm."""
+        for _ in range(ROUNDS):
+            asked = {
+                f.id: self.inquiry.checks[f.id].answers for f in raised(self.findings) if f.id not in self.answered
+            }
+            asked = {name: wanted for name, wanted in asked.items() if wanted}
+            if not asked:
+                return
+            for name in answers():
+                if because := [finding for finding, wanted in asked.items() if name in wanted]:
+                    self._play(name, because)
+            held = self._play(CONFIRMATION, [])
+            self.findings = [
+                structs.replace(f, answers=list(asked[f.id])) if f.id in asked else f for f in self.findings
+            ]
+            self.findings = self.inquiry.look_again(self.rows, self.findings)
+            self._hand_in()
+            if held:
+                kinds = self.inquiry.checks
+                self.answered |= {f.id for f in raised(self.findings) if self.played & set(kinds[f.id].answers)}
+                return
+
+    def _play(self, name: str, because: list[str]) -> bool:
+        """Play the stages of an answer on what stands; whether some ran and broke next to nothing."""
+        before = self.accuracy
+        search, attacks = self.inquiry.search, self.inquiry.host.attacks
+        rows = search.play(fitting(name, attacks, search), self.inquiry.ledger, first=len(self.rows))
+        phase = name if name == CONFIRMATION else "answer"
+        self.rows += [structs.replace(row, phase=phase, because=because) for row in rows]
+        self._tell(tried(name, rows, because, before, self.accuracy))
+        if any(row.status == "ran" for row in rows):
+            self.played.add(name)
+        allowed = max(1.0, SHARE * len(self.inquiry.search.samples))
+        return any(row.status == "ran" for row in rows) and sum(row.broken for row in rows) <= allowed
+
+    def _hand_in(self) -> None:
+        """Count what the checks' experiments broke."""
+        if rows := self.inquiry.hand_in(len(self.rows)):
+            self.rows += rows
+            text = f"Experiments of the checks broke {sum(row.broken for row in rows)} more samples."
+            names = [row.name for row in rows]
+            self._tell(Chapter(kind="fell", text=text, robust_accuracy=self.accuracy, stages=names))
+
+    def _tell(self, chapter: Chapter) -> None:
+        self.story.append(chapter)
+        if chapter.kind != "claimed":
+            self.inquiry.search.listen(Notice(text=f"{SPOKEN[chapter.kind]}: {chapter.text}"))
+
+    @property
+    def accuracy(self) -> float:
+        """Robust accuracy as it stands."""
+        return self.inquiry.ledger.robust_accuracy
+
+
+def believe(inquiry: Inquiry, attacks: list[AttackRow], *, escalate: bool) -> tuple[list[AttackRow], Belief]:
+    """Ask the checks, answer what they raise if `escalate`, and say what to believe. Returns every stage, and that."""
+    course = Escalation(inquiry, list(attacks))
+    course.claim()
+    if escalate:
+        course.answer()
+    return course.rows, Belief(
+        findings=course.findings,
+        masking=masking(course.findings),
+        trust=trust(course.findings, course.answered, course.rows),
+        story=course.story,
+        fidelity=inquiry.fidelity(),
+        spent=Spent(**dict(zip(("forwards", "backwards", "queries"), map(int, inquiry.lab.spent), strict=True))),
+    )
+
+
+def doubted(findings: list[Finding], accuracy: float) -> Chapter:
+    """What raised doubt."""
+    return Chapter(
+        kind="doubted",
+        text="; ".join(finding.title for finding in findings) + ".",
+        robust_accuracy=accuracy,
+        findings=[finding.id for finding in findings],
+    )
+
+
+def tried(name: str, rows: list[AttackRow], because: list[str], before: float, after: float) -> Chapter:
+    """What was tried, and what fell."""
+    words = WORDS.get(name, name)
+    ran = [row for row in rows if row.status == "ran"]
+    broke = sum(row.broken for row in rows)
+    if not ran:
+        text = f"No attack of this kind can be played here: {words}."
+    else:
+        what = f"{broke} more samples fell" if broke else "nothing fell"
+        text = f"{words[0].upper()}{words[1:]}: {what}."
+    return Chapter(
+        kind="fell" if after < before else "tried",
+        text=text,
+        robust_accuracy=after,
+        findings=because,
+        stages=[row.name for row in ran],
+    )
