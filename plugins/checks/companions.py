@@ -19,17 +19,25 @@ PROBED = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Companions(Check):
-    """A sample alone against the same sample among others: dynamic quantisation and train-mode layers mix them.
+    """A verdict that depends on who shares the batch can be changed by a neighbour: dynamic quantisation takes one
+    scale for all, and layers in training mode mix their statistics.
 
-    Where company matters, adversarial examples and their clean inputs are judged once more, each in a batch filled up
-    with other clean samples that are drawn by the seed. batch: its size, where nobody says how the file is deployed.
-    Costs up to 64 batches.
+    A sample alone is held against the same sample among others. Where company matters, adversarial examples and their
+    clean inputs are judged once more, each in a batch filled up with other clean samples that are drawn by the seed.
+    batch: its size, where nobody says how the file is deployed. Costs up to 64 batches.
     """
 
     name: ClassVar[str] = "companions"
     title: ClassVar[str] = "Output depends on the batch"
     source: ClassVar[str] = "advaudit; dynamic quantisation takes one scale per batch"
     severity: ClassVar[Severity] = Severity.WARNING
+    raised_if: ClassVar[str] = (
+        f"a sample's scores change by more than {SAME:g} of the largest, or its label, when others share its batch"
+    )
+    advice: ClassVar[str] = (
+        "Deploy at batch 1 and say so (`[model] batch = 1`), or quantise statically; otherwise a neighbour can change "
+        "a verdict."
+    )
 
     batch: int = 16
 
@@ -60,8 +68,6 @@ class Companions(Check):
             f"Scores change by up to {seen.companion_difference:.2g} of the largest score, and {seen.companion_flips} "
             f"of {seen.probed} labels, when inputs share a batch. All verdicts here are for one input at a time."
             + self._in_company(evidence),
-            "Deploy at batch 1 and say so (`[model] batch = 1`), or quantise statically; otherwise a neighbour can "
-            "change a verdict.",
             value=seen.companion_difference,
             threshold=SAME,
         )

@@ -18,12 +18,22 @@ ROUNDING = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class TwinFidelity(Check):
-    """Label agreement of twin and target, on clean samples and on adversarial examples."""
+    """Attacks search on the twin and the file decides. Where the two answer differently, gradients are those of another
+    model, and what they find says little about this one.
+
+    Label agreement and scores on up to 128 clean samples, and on as many adversarial examples.
+    """
 
     name: ClassVar[str] = "fidelity"
     title: ClassVar[str] = "Twin and file disagree"
-    source: ClassVar[str] = "Pintor et al. 2022, indicator 5"
+    source: ClassVar[str] = "Pintor et al. 2022 (indicator 5)"
     severity: ClassVar[Severity] = Severity.WARNING
+    raised_if: ClassVar[str] = (
+        "twin and file give fewer of the clean samples the same label than the floor of fidelity (as information: "
+        f"their scores differ by more than {ROUNDING:.0%} of a class's largest)"
+    )
+    advice: ClassVar[str] = f"White-box results are doubtful: {DOCTOR}"
+    technique: ClassVar[str] = "AML.T0043.000"
 
     def look(self, evidence: Evidence) -> Finding:
         measured = evidence.fidelity
@@ -42,7 +52,6 @@ class TwinFidelity(Check):
             return self.finding(
                 FindingStatus.RAISED,
                 text,
-                f"White-box results are doubtful: {DOCTOR}",
                 value=measured.label_agreement,
                 threshold=measured.floor,
             )

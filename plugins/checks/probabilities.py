@@ -13,12 +13,17 @@ from auditor.record import Finding, FindingStatus, Severity
 
 @dataclass(frozen=True, kw_only=True)
 class Probabilities(Check):
-    """Probabilities of exactly 0 and 1 kill the gradient of the cross-entropy; says what was done about it."""
+    """Probabilities saturate: where they are exactly 0 and 1 the gradient of the cross-entropy is dead. Says what was
+    done about it."""
 
     name: ClassVar[str] = "probabilities"
     title: ClassVar[str] = "Output is probabilities, not logits"
     source: ClassVar[str] = "Croce and Hein 2020 (AutoAttack's check)"
     severity: ClassVar[Severity] = Severity.INFO
+    raised_if: ClassVar[str] = "the file returns probabilities; information, since their logarithm is attacked"
+    advice: ClassVar[str] = (
+        "Nothing to do; a tool that attacks the probabilities themselves would report too high a number."
+    )
 
     def look(self, evidence: Evidence) -> Finding:
         kind = evidence.target.output
@@ -33,7 +38,6 @@ class Probabilities(Check):
         return self.finding(
             FindingStatus.RAISED,
             f"The model returns probabilities; {how}.",
-            "Nothing to do; a tool that attacks the probabilities themselves would report too high a number.",
         )
 
 

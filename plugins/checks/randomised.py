@@ -13,12 +13,22 @@ from auditor.record import Finding, FindingStatus, Severity
 
 @dataclass(frozen=True, kw_only=True)
 class Randomised(Check):
-    """Identical queries, compared: an attack that sees one draw of a randomised model is fooled by the next."""
+    """An attack that sees one draw of a randomised model is fooled by the next: its gradient is that of a model which
+    is never asked again.
+
+    Identical queries are compared, which the first look at the model does anyway.
+    """
 
     name: ClassVar[str] = "randomised"
     title: ClassVar[str] = "Randomised output"
     source: ClassVar[str] = "Croce and Hein 2020 (AutoAttack's check, 1e-4)"
     severity: ClassVar[Severity] = Severity.WARNING
+    raised_if: ClassVar[str] = (
+        f"the same input gets scores that differ by more than {SAME:g} of the largest, or another label, in {REPEATS} "
+        "queries"
+    )
+    advice: ClassVar[str] = "Fix the randomness if it is not meant; otherwise read the answer that averages over it."
+    answers: ClassVar[tuple[str, ...]] = ("expected", "decision")
     masks: ClassVar[bool] = True
 
     def look(self, evidence: Evidence) -> Finding:
@@ -35,7 +45,6 @@ class Randomised(Check):
             f"The same input gets different scores (up to {seen.repeat_difference:.2g} of the largest score) and "
             f"{seen.repeat_flips} labels changed. Each candidate was therefore asked {VOTES} times, and counts as "
             "broken only where the bound on its error exceeds one half.",
-            "Fix the randomness if it is not meant; otherwise attack the expectation over it.",
             value=seen.repeat_difference,
             threshold=SAME,
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from auditor.plugins.attacks.fgsm import FGSM
 from auditor.plugins.attacks.noise import Noise
+from auditor.plugins.attacks.pgd import PGD
 from auditor.plugins.attacks.square import Square
 from auditor.plugins.checks.gradient_free import GradientFree, GradientFreeGap
+from bent import bent, nowhere
 from records import attack_row
 
 from auditor.bench import linear_bench
@@ -35,16 +38,38 @@ def square(broken: int, **more: Any) -> AttackRow:
 WHITE = attack_row("pgd")
 
 
-@pytest.mark.parametrize(
-    ("broken", "small", "large"),
-    [(0, CLEAR, CLEAR), (1, CLEAR, CLEAR), (2, RAISED, CLEAR), (10, RAISED, CLEAR), (13, RAISED, RAISED)],
-)
-def test_the_gap(broken: int, small: FindingStatus, large: FindingStatus) -> None:
-    """One sample is not evidence; 12 of 200 are, with 95 % confidence, more than 3 %."""
-    found = after(WHITE, square(broken))
-    assert GradientFree().look(found).status is small
-    assert GradientFreeGap().look(found).status is large
-    assert GradientFree().look(found).value == broken / N
+@pytest.mark.parametrize(("broken", "status"), [(0, CLEAR), (1, CLEAR), (2, RAISED), (10, RAISED)])
+def test_more_than_one_sample_and_more_than_the_threshold(broken: int, status: FindingStatus) -> None:
+    found = GradientFree().look(after(WHITE, square(broken)))
+    assert (found.status, found.value) == (status, broken / N)
+
+
+def test_what_square_alone_breaks_is_a_gap_where_gradients_do_not_find_it_with_more_effort() -> None:
+    made = bent(linear_bench(n=24, distance=0.1).at(0.12), nowhere)
+    seen = evidence(made, PGD(steps=5), Square(steps=300))
+    assert seen.ledger.broken.sum() > 12
+    found = GradientFreeGap().look(seen)
+    assert found.status is RAISED
+    assert found.value == seen.ledger.broken.mean()
+
+
+def test_what_a_longer_white_box_search_finds_is_no_gap() -> None:
+    """The same samples fall to Square alone, but only since PGD was stopped too early."""
+    made = linear_bench(n=24, distance=0.1).at(0.12)
+    seen = evidence(made, PGD(steps=1, rel_step=0.01), Square(steps=300))
+    assert seen.ledger.broken.sum() > 12
+    assert GradientFree().look(seen).status is RAISED
+    found = GradientFreeGap().look(seen)
+    assert (found.status, found.value) == (CLEAR, 0.0)
+
+
+def test_a_small_gap_is_a_size_and_no_accusation() -> None:
+    """What two samples of 24 show lies, with 95 % confidence, below what honest models show."""
+    made = bent(linear_bench(n=24, distance=0.1).at(0.12), nowhere)
+    seen = evidence(made, PGD(steps=5), Square(steps=300))
+    seen.ledger.broken[np.flatnonzero(seen.ledger.broken)[1:]] = False
+    found = GradientFreeGap().look(seen)
+    assert (found.status, found.value) == (CLEAR, 1 / 24)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from auditor.plugins.checks.gradients import Gradients, Surrogates
+from auditor.plugins.checks.gradients import Gradients, NoGradients, Surrogates
 from torch import Tensor, nn
 
 from auditor.access import Access, OutputKind
 from auditor.bench import Bench, linear_bench
 from auditor.record import FindingStatus, Severity
-from auditor.testing import evidence
+from auditor.testing import check_check, evidence
+from auditor.threat import Norm, ThreatModel
 from auditor.twin import Twin
 
 RAISED, CLEAR, INCONCLUSIVE = FindingStatus.RAISED, FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE
@@ -75,6 +76,42 @@ def test_only_what_is_classified_correctly_counts() -> None:
     assert found.status is CLEAR
     wrong = replace(made, samples=replace(made.samples, labels=1 - made.samples.labels))
     assert Gradients().look(evidence(wrong)).status is INCONCLUSIVE
+
+
+class Beyond(nn.Linear):
+    """Gradients for the samples as they are, in [0.2, 0.8], none where any feature is further out."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        inside = ((input >= 0.2) & (input <= 0.8)).all(dim=1, keepdim=True)
+        return super().forward(torch.where(inside, input, input.detach()))
+
+
+@pytest.mark.parametrize(("norm", "status"), [(Norm.LINF, RAISED), (Norm.L2, RAISED), (Norm.L0, RAISED)])
+def test_gradients_may_be_missing_beside_the_samples_alone(norm: Norm, status: FindingStatus) -> None:
+    threat = ThreatModel(norm=norm, epsilon=3.0, bounds=(0.0, 1.0))
+    found = Gradients().look(evidence(with_twin(linear_bench(n=40, threat=threat), Beyond(12, 2))))
+    assert found.status is status
+    assert "0 as they are" in found.explanation
+    assert found.value is not None
+    assert found.value > 0.5
+
+
+def test_the_spatial_threat_has_no_points_beside_a_sample() -> None:
+    threat = ThreatModel(norm=Norm.SPATIAL, epsilon=1.0, bounds=(0.0, 1.0))
+    found = Gradients().look(evidence(linear_bench(n=4, shape=(1, 6, 6), threat=threat)))
+    assert (found.status, found.value) == (CLEAR, 0.0)
+
+
+def test_no_path_at_all_is_worth_knowing() -> None:
+    cut = NoGradients().look(evidence(with_twin(linear_bench(n=10), Cut(12, 2))))
+    assert (cut.status, cut.severity) == (RAISED, Severity.INFO)
+    none = NoGradients().look(evidence(replace(linear_bench(), access=Access.SCORE)))
+    assert none.status is RAISED
+    assert "grants no gradient access" in none.explanation
+    for module in (nn.Linear(12, 2), Stairs(12, 2)):  # a gradient of zero has come along a path
+        assert NoGradients().look(evidence(with_twin(linear_bench(n=10), module))).status is CLEAR
+    assert not NoGradients.masks
+    check_check(NoGradients())
 
 
 def test_without_a_twin_nothing_is_known() -> None:

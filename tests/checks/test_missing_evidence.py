@@ -44,7 +44,6 @@ def test_without_a_twin_nothing_is_known(name: str) -> None:
 
 def test_the_bundled_checks_that_speak_of_the_model() -> None:
     assert {name for name, kind in HOST.checks.items() if kind.masks} == {
-        "gradients",
-        "randomised",
-        "gradient_free_gap",
+        *("gradients", "vanishing", "saturation", "shattered", "steps", "differences", "binarisation"),
+        *("randomised", "one_step", "random_step", "label_leaking", "random_gap", "gradient_free_gap"),
     }
