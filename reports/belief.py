@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from auditor.answers import WORDS as ANSWERS
+from auditor.obscurity import raised
 from auditor.rates import MISSING
 from auditor.record import Fidelity, Finding, FindingStatus, Record, Severity
 
 from . import svg, words
-from .numbers import amount, count, known, percent
+from .numbers import amount, count, known, passes, percent
+from .story import Story, story
 
 ORDER = (FindingStatus.RAISED, FindingStatus.INCONCLUSIVE, FindingStatus.CLEAR)
 WEIGHT = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
@@ -29,7 +32,8 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class FindingLine:
-    """One check's finding. measured: value against threshold in words, empty where the check is no number."""
+    """One check's finding. measured: value against threshold in words, empty where the check is no number. technique:
+    of MITRE ATLAS. answers: what was tried because of it. cost: of the check's own experiments; empty where none."""
 
     id: str
     status: str
@@ -42,6 +46,9 @@ class FindingLine:
     explanation: str
     advice: str
     source: str
+    technique: str
+    answers: str
+    cost: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +71,22 @@ class StandIn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quiet:
+    """Findings that were not raised, of one status, behind one line: checks that are clear, or that can't be made."""
+
+    title: str
+    findings: list[FindingLine]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Belief:
-    """statements: trust and masking. twin: what stood in for the model where gradients were needed; advice: what to do
-    where nothing could."""
+    """statements: trust and masking. findings: those that were raised; quiet: the others. twin: what stood in for the
+    model where gradients were needed; advice: what to do where nothing could."""
 
     statements: list[Statement]
+    story: Story
     findings: list[FindingLine]
+    quiet: list[Quiet]
     twin: str
     advice: str
     stand_ins: list[StandIn]
@@ -84,7 +101,9 @@ def belief(record: Record) -> Belief:
             _statement("Trust in the number", record.trust, words.TRUST, good="sound", bad="doubtful"),
             _statement("Masking by the model", record.masking, words.MASKING, good="none", bad="present"),
         ],
-        findings=[_finding(finding) for finding in sorted(record.findings, key=_rank)],
+        story=story(record),
+        findings=[_finding(finding) for finding in sorted(raised(record.findings), key=_rank)],
+        quiet=_quiet(record.findings),
         twin=_twin(record),
         advice=words.NO_TWIN if record.model.twin == "none" and record.threat.access == "gradient" else "",
         stand_ins=[_stand_in(text) for text in record.model.surrogates],
@@ -96,6 +115,22 @@ def belief(record: Record) -> Belief:
 def _statement(name: str, word: str, meanings: dict[str, str], *, good: str, bad: str) -> Statement:
     sign = "good" if word == good else "bad" if word == bad else "open"
     return Statement(name=name, word=word, sign=sign, mark=svg.mark(sign), meaning=meanings.get(word, ""))
+
+
+QUIET = {
+    FindingStatus.INCONCLUSIVE: ("{n} check could not be made here", "{n} checks could not be made here"),
+    FindingStatus.CLEAR: ("{n} check is clear", "{n} checks are clear"),
+}
+
+
+def _quiet(findings: list[Finding]) -> list[Quiet]:
+    """The findings that were not raised, by status."""
+    groups = []
+    for status, (one, many) in QUIET.items():
+        found = [_finding(f) for f in sorted(findings, key=_rank) if f.status is status]
+        if found:
+            groups.append(Quiet(title=(one if len(found) == 1 else many).format(n=len(found)), findings=found))
+    return groups
 
 
 def _rank(finding: Finding) -> tuple[int, int, str]:
@@ -118,6 +153,9 @@ def _finding(finding: Finding) -> FindingLine:
         explanation=finding.explanation,
         advice=finding.advice,
         source=finding.source,
+        technique=finding.technique,
+        answers=", ".join(ANSWERS.get(name, name) for name in finding.answers),
+        cost=passes(finding.spent),
     )
 
 

@@ -6,22 +6,25 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from auditor.record import AttackRow, Record
+from auditor.record import AttackRow, Record, Spent
 
 from . import svg
-from .numbers import count, percent, plain, seconds
+from .numbers import count, passes, percent, plain, seconds
 from .text import shorten
 
 KINDS = ("forwards", "backwards", "queries")
+PHASES = {"suite": "", "check": "experiment of a check", "answer": "answer to a doubt", "confirmation": "last try"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
-    """One stage. reason: why it did not run to its end, empty where it did. whom: which samples met it, and how often.
-    budget: what one of them costs that withstands."""
+    """One stage. phase: why it was played, empty for the suite's own. reason: why it did not run to its end, empty
+    where it did. whom: which samples met it, and how often. transfer: what became of what a stand-in led to, empty for
+    others. budget: what one of them costs that withstands."""
 
     name: str
     access: str
+    phase: str
     status: str
     sign: str
     mark: Markup
@@ -30,6 +33,7 @@ class StageLine:
     broken: str
     chart: Markup
     whom: str
+    transfer: str
     budget: str
     forwards: str
     backwards: str
@@ -82,14 +86,18 @@ def effort(record: Record) -> Effort:
 def _lead(rows: list[AttackRow]) -> str:
     if not rows:
         return "The suite is empty: nothing was attacked."
+    suite = [row for row in rows if row.phase == "suite"]
+    more = sum(row.status == "ran" for row in rows) - sum(row.status == "ran" for row in suite)
+    rows = suite
     ran = sum(row.status == "ran" for row in rows)
     text = f"{ran} of {len(rows)} stages ran." if ran < len(rows) else f"All {len(rows)} stages ran."
+    after = f" Then {more} stages followed, because of doubts or as experiments of the checks." if more else ""
     if len(rows) == 1 and ran:
-        return "One stage ran."
+        return f"One stage ran.{after}"
     order = "They run in order, each on the samples that the ones before left standing"
     if any(row.distance for row in rows):
         order += "; those that look for distances meet every correct sample"
-    return f"{text} {order}.{_budget(rows)}"
+    return f"{text} {order}.{_budget(rows)}{after}"
 
 
 def _budget(rows: list[AttackRow]) -> str:
@@ -106,15 +114,29 @@ def _budget(rows: list[AttackRow]) -> str:
 
 
 def _passes(amounts: list[float]) -> str:
-    told = [f"{count(round(n))} {kind}" for n, kind in zip(amounts, KINDS, strict=True) if round(n)]
-    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told) or "nothing"
+    forwards, backwards, queries = map(round, amounts)
+    return passes(Spent(forwards=forwards, backwards=backwards, queries=queries)) or "nothing"
 
 
 def _whom(row: AttackRow) -> str:
     if row.distance:
         return "every correct sample, broken or not"
     whom = "all that stand" if row.share >= 1 else f"the weakest {percent(row.share, 100)} of what stands"
+    if row.sample:
+        whom = f"up to {count(row.sample)} of {whom}, drawn uniformly"
     return whom if row.most_rounds == 1 else f"{whom}, {row.rounds} of {row.most_rounds} rounds"
+
+
+def _transfer(row: AttackRow) -> str:
+    """What became of examples that a stand-in led to: its denominators in words, since they move a rate by much."""
+    one = row.transfer
+    if one is None:
+        return ""
+    return (
+        f"of {count(one.n)} samples the stand-in has {count(one.both_right)} right and was led to get "
+        f"{count(one.fooled_source)} of those wrong; {count(one.fooled_both)} of these fool the model too "
+        f"({percent(one.transferred, one.fooled_source)}), {count(one.errors)} in all"
+    )
 
 
 def _stage(row: AttackRow, whole: int) -> StageLine:
@@ -127,7 +149,8 @@ def _stage(row: AttackRow, whole: int) -> StageLine:
         options["restarts"] = row.restarts
     return StageLine(
         name=shorten(row.name),
-        access=row.access,
+        access=f"{row.access} of {row.source}" if row.source != "twin" else row.access,
+        phase=PHASES.get(row.phase, row.phase),
         status=row.status,
         sign=sign,
         mark=svg.mark(sign),
@@ -136,7 +159,8 @@ def _stage(row: AttackRow, whole: int) -> StageLine:
         broken=count(row.broken),
         chart=svg.part_bar("broken", row.broken, row.entered, whole, title) if row.entered else Markup(""),
         whom=_whom(row),
-        budget=_passes([getattr(row.budget, kind) for kind in KINDS]),
+        transfer=_transfer(row),
+        budget=passes(row.budget) or "nothing",
         forwards=count(row.forwards),
         backwards=count(row.backwards),
         queries=count(row.queries),
@@ -149,6 +173,7 @@ def _total(rows: list[AttackRow]) -> StageLine:
     return StageLine(
         name="All stages",
         access="",
+        phase="",
         status="",
         sign="",
         mark=Markup(""),
@@ -157,6 +182,7 @@ def _total(rows: list[AttackRow]) -> StageLine:
         broken=count(sum(row.broken for row in rows)),
         chart=Markup(""),
         whom="",
+        transfer="",
         budget="",
         forwards=count(sum(row.forwards for row in rows)),
         backwards=count(sum(row.backwards for row in rows)),

@@ -57,8 +57,14 @@ def _audit(audit: Audit) -> Iterator[str]:
     for statement in b.statements:
         yield f"- {plain(statement.name)}: **{plain(statement.word)}**. {plain(statement.meaning)}"
     yield ""
+    if b.story.chapters:
+        yield f"{plain(b.story.lead)}\n"
+        chapters = ((c.head, c.text, c.because, c.robust) for c in b.story.chapters)
+        yield from _table(("Step", "What", "Because", "Robust accuracy"), chapters)
     findings = ((f.status, f.severity, f.title, f.explanation, f.advice) for f in b.findings)
     yield from _table(("Finding", "Severity", "Looked for", "Seen", "What to do"), findings)
+    for group in b.quiet:
+        yield f"{plain(group.title)}: {', '.join(plain(f.title) for f in group.findings)}.\n"
     yield f"{plain(b.twin)}\n"
     stand_ins = ((s.operator, s.name, s.meaning) for s in b.stand_ins)
     yield from _table(("Operator", "Stand-in", "What it does"), stand_ins)

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from auditor import rates
 from auditor.rates import MISSING
+from auditor.record import Spent
 
 THIN = "\u202f"
 """Narrow no-break space, between a number and its unit."""
@@ -74,6 +75,13 @@ def seconds(value: float | None) -> str:
     if minutes < 60:
         return f"{minutes}{THIN}min {rest}{THIN}s" if rest else f"{minutes}{THIN}min"
     return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
+
+
+def passes(spent: Spent) -> str:
+    """`1,200 forwards, 600 backwards and 3 queries`; empty for none."""
+    kinds = ("forwards", "backwards", "queries")
+    told = [f"{count(getattr(spent, kind))} {kind}" for kind in kinds if getattr(spent, kind)]
+    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
 
 def plain(value: Any) -> str:

@@ -1,0 +1,83 @@
+"""How the number came about: what the suite claimed, what raised doubt, what was tried because of it, and what fell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from auditor.record import Chapter, Record
+
+from . import svg
+from .numbers import at_most
+from .text import shorten
+
+HEADS = {
+    "claimed": "What was claimed",
+    "doubted": "What raised doubt",
+    "tried": "What was tried",
+    "fell": "What fell",
+}
+SIGNS = {"claimed": "none", "doubted": "open", "tried": "good", "fell": "bad"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterLine:
+    """One step. because: the doubts that it answers, stages: the attacks that were played, both in words."""
+
+    head: str
+    sign: str
+    mark: Markup
+    text: str
+    because: str
+    stages: str
+    robust: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """lead: the whole in a sentence. Empty chapters where the record has none."""
+
+    lead: str
+    chapters: list[ChapterLine]
+
+
+def story(record: Record) -> Story:
+    """The story of a record's number."""
+    n = record.samples.n
+    titles = {finding.id: finding.title for finding in record.findings}
+    return Story(
+        lead=_lead(record),
+        chapters=[_line(chapter, titles, n) for chapter in record.story],
+    )
+
+
+def _line(chapter: Chapter, titles: dict[str, str], n: int) -> ChapterLine:
+    sign = SIGNS.get(chapter.kind, "none")
+    because = [titles.get(name, name) for name in chapter.findings] if chapter.kind in ("tried", "fell") else []
+    return ChapterLine(
+        head=HEADS.get(chapter.kind, chapter.kind),
+        sign=sign,
+        mark=svg.mark(sign),
+        text=chapter.text,
+        because="; ".join(because),
+        stages=", ".join(shorten(name) for name in chapter.stages),
+        robust=at_most(chapter.robust_accuracy, n),
+    )
+
+
+def _lead(record: Record) -> str:
+    chapters, n = record.story, record.samples.n
+    if not chapters:
+        return ""
+    first, last = chapters[0].robust_accuracy, chapters[-1].robust_accuracy
+    doubted = any(chapter.kind == "doubted" for chapter in chapters)
+    followed = any(chapter.kind in ("tried", "fell") for chapter in chapters)
+    if not doubted and not followed:
+        return "The suite's number raised no doubt, so nothing more was tried."
+    if last < first:
+        what = "Doubts were followed up" if doubted else "More was tried"
+        return f"The suite claimed {at_most(first, n)}. {what}, and {at_most(last, n)} was left."
+    if followed:
+        return f"The suite claimed {at_most(first, n)}. What was tried after it broke nothing more."
+    return f"The suite claimed {at_most(first, n)}, which is in doubt; nothing was tried to settle it."
