@@ -131,7 +131,7 @@ def labels_only(made: Bench) -> Bench:
             Square(),
             lambda: bench(threat=ThreatModel(norm=Norm.L0, epsilon=1.0, bounds=(0.0, 1.0))),
             {},
-            "square knows l2, linf, the threat is l0",
+            "square knows l1, l2, linf, the threat is l0",
         ),
         (FGSM(), bench, {"access": Access.SCORE}, "fgsm needs gradient access, the audit grants score"),
         (Square(), bench, {"access": Access.DECISION}, "square needs score access, the audit grants decision"),

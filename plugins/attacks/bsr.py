@@ -21,10 +21,11 @@ from .mi import MI, View
 class BSR(MI):
     """`mi` on pictures cut into blocks that are shuffled and turned: nets look at different places, this at all.
 
-    Published as one of the strongest that transfer from a single source between ImageNet nets: choose it for photographs,
-    where passes are no concern. Not for digits or letters, which are none once they are shuffled: there `blocks=1`, which
-    only turns them, or `di` is far stronger. Costs `copies` times `scales` times what `mi` does, 200 gradients by default. Inputs that are no pictures have
-    nothing to shuffle: choose `mi` there, which it is at many times the cost.
+    Published as one of the strongest that transfer from a single source between ImageNet nets: choose it for
+    photographs, where passes are no concern. Not for digits or letters, which are none once they are shuffled: there
+    `blocks=1`, which only turns them, or `di` is far stronger. Costs `copies` times `scales` times what `mi` does, 200
+    gradients by default. Inputs that are no pictures have nothing to shuffle: choose `mi` there, which it is at many
+    times the cost.
 
     blocks: along each side, cut anew at random places for each view (2 in the paper); 1 leaves the picture whole.
     angle: degrees up to which each block is turned around its middle, to either side (24 in the paper); what turns out

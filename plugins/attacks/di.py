@@ -21,9 +21,10 @@ class DI(MI):
     """`mi` on pictures that are shrunk at random and put anywhere on black: what fools one net only does not last.
 
     The usual first thing to try where gradients come from another model; `kernel=7,scales=5` make the combination that
-    papers compare with. Choose `bsr` where passes are no concern. Costs `copies` times `scales` times what `mi` does.
-    Inputs that are no pictures have nothing to resize: it is `mi` there. The paper enlarges pictures of 299 pixels to
-    330; here they keep their size, since the model's input has one, and shrink by as much, without rounding to pixels.
+    papers compare with. For photographs, where passes are no concern, choose `bsr`. Costs `copies` times `scales` times
+    what `mi` does. Inputs that are no pictures have nothing to resize: it is `mi` there. The paper enlarges pictures of
+    299 pixels to 330; here they keep their size, since the model's input has one, and shrink by as much, without
+    rounding to pixels.
 
     smallest: least share of each side that is left (299/330 in the paper). chance: of a resizing (0.5 in the paper). A
     view is drawn anew for each gradient and restart. copies: of the views, over whose gradients each step sums.

@@ -27,6 +27,16 @@ from auditor.threat import Norm, ThreatModel
 ATTACKS = {name: kind for name, kind in Host.load(installed=False).attacks.items() if issubclass(kind, Attack)}
 CASES = [(name, norm) for name, kind in ATTACKS.items() for norm in sorted(kind.norms)]
 EPSILON = {Norm.LINF: 0.1, Norm.L2: 0.4, Norm.L1: 0.8, Norm.L0: 2.0, Norm.SPATIAL: 1.0}
+FEW = {
+    "spatial": {"steps": 5},
+    "cw": {"steps": 15},
+    "jsma": {"steps": 3},
+    "bsr": {"steps": 2, "copies": 2, "scales": 2},
+    "si": {"steps": 3, "scales": 2},
+    "spsa": {"steps": 3, "n": 3},
+    "nes": {"steps": 3, "n": 3},
+}
+"""Options with which an attack takes no longer than the others."""
 EXECUTION = Execution(device="cpu", threads=1, width=16)
 
 
@@ -41,8 +51,8 @@ def bench(norm: Norm, name: str = "") -> Bench:
 def stages(name: str) -> list[Stage]:
     """The attack with few steps; looking for distances too where it can."""
     kind = ATTACKS[name]
-    steps = {"spatial": 5, "cw": 15, "jsma": 3}.get(name, 1 if name in ("fgsm", "rfgsm", "step-ll") else 6)
-    attack: Any = replace(kind(), steps=steps)
+    few: dict[str, Any] = {"steps": 1 if name in ("fgsm", "rfgsm", "step-ll") else 6}
+    attack: Any = replace(kind(), **few | FEW.get(name, {}))
     suite = [Stage(attack=attack, restarts=2, rounds=2, title=name)]
     return [*suite, Stage(attack=attack, distance=True, title="distance")] if kind.minimum_norm else suite
 

@@ -95,7 +95,7 @@ def test_the_nearest_point_above_a_threshold_is_the_next_float() -> None:
 
 
 def test_what_one_feature_makes_worse_two_make_better() -> None:
-    """In every tree both features of a pair have to move, and either alone pays for the attempt."""
+    """In every tree both features of a pair have to move, and either alone is charged for the attempt."""
     good, bad = (0.0, 1.5), (3.0, 0.0)
     trees = [(2 * k, 0.5, (2 * k + 1, 0.5, FIRST, bad), (2 * k + 1, 0.5, bad, good)) for k in range(12)]
     made = bench_of(trees, np.full((3, 24), 0.45), ThreatModel(epsilon=0.1, **UNIT))
@@ -103,13 +103,21 @@ def test_what_one_feature_makes_worse_two_make_better() -> None:
     assert trial.broken.all()
 
 
-def test_two_trees_that_only_pay_together() -> None:
-    """Each of two trees alone makes it worse, so nothing but entering two leaves at once leads out."""
-    fill = [(j, 0.5, NONE, (0.01, 0.0)) for j in range(2, 20)]
-    pair = [(0, 0.5, FIRST, NONE), (1, 0.5, FIRST, NONE)]
-    joint = [(0, 0.5, (1, 0.5, NONE, (1.6, 0.0)), (1, 0.5, (1.6, 0.0), (0.0, 0.5)))]
-    made = bench_of([*pair, *joint, *fill], np.full((8, 20), 0.45), ThreatModel(epsilon=0.1, **UNIT))
-    assert made.play(Thresholds(steps=20, candidates=16)).broken.all()
+def test_no_leaf_alone_helps_but_two_do() -> None:
+    """Two trees share the second feature: each pays where both of its own are up, and charges where that one is up
+    alone, so that what helps the one tree harms the other more until all three features are up."""
+    charged, paid = (3.0, 0.0), (0.0, 1.5)
+    pair = [
+        (0, 0.5, (1, 0.5, NONE, charged), (1, 0.5, NONE, paid)),
+        (2, 0.5, (1, 0.5, NONE, charged), (1, 0.5, NONE, paid)),
+    ]
+    fill = [(j, 0.5, NONE, (0.01, 0.0)) for j in range(3, 20)]
+    made = bench_of([(0, 2.0, FIRST, FIRST), *pair, *fill], np.full((8, 20), 0.45), ThreatModel(epsilon=0.1, **UNIT))
+    x = made.samples.inputs[:1].repeat(3, axis=0)
+    x[0, :2], x[1, 1:3], x[2, :3] = 0.55, 0.55, 0.55
+    assert made.target.labels(x).tolist() == [0, 0, 1]
+    assert (made.target.scores(x)[:2, 0] > made.target.scores(made.samples.inputs[:1])[0, 0]).all()
+    assert made.play(Thresholds(steps=40)).broken.all()
 
 
 def test_it_climbs_where_no_cell_can_be_tried() -> None:
