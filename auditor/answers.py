@@ -24,7 +24,7 @@ WORDS = {
     "decision": "attacks that see labels alone",
     "transfer": "examples found on stand-ins for the model",
     "blind": "unrelated attacks without gradients",
-    CONFIRMATION: "a last try by attacks that share nothing with the others",
+    CONFIRMATION: "a last try by attacks of other kinds, or with draws of their own",
 }
 """What the answers are, in words."""
 

@@ -19,9 +19,9 @@ from auditor.record import AttackRow, Chapter, Finding, Spent
 ROUNDS = 3
 """How often doubts are answered: what an answer turns up may raise the next."""
 SHARE = 0.002
-"""Share of all samples that a confirmation may still break (AutoAttack's figure for Square); one sample in any case."""
-
-
+"""Share of the samples it met that a confirmation may still break (AutoAttack's figure); one sample in any case."""
+SAID = 3
+"""Doubts that a line on the terminal names."""
 SPOKEN = {"doubted": "In doubt", "tried": "Tried", "fell": "Fell"}
 """How a chapter begins on the terminal."""
 
@@ -29,7 +29,8 @@ SPOKEN = {"doubted": "In doubt", "tried": "Tried", "fell": "Fell"}
 @dataclass
 class Escalation:
     """How a number came about. rows: every stage, the suite's first. findings: as they are now. answered: ids of those
-    whose doubt was followed up to its end. played: names of the answers of which some attack ran. story: what was
+    whose doubt was followed up to its end. tried: names of the answers so far, played: those of
+    which some attack ran. story: what was
     claimed, doubted, tried, and what fell."""
 
     inquiry: Inquiry
@@ -37,40 +38,44 @@ class Escalation:
     findings: list[Finding] = field(default_factory=list)
     story: list[Chapter] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
     played: set[str] = field(default_factory=set)
 
     def claim(self) -> None:
         """The first look, after the suite: what is claimed, and what raises doubt."""
         ran = [row.name for row in self.rows if row.status == "ran"]
-        text = f"{len(ran)} stages of the suite left this robust accuracy standing."
-        self._tell(Chapter(kind="claimed", text=text, robust_accuracy=self.accuracy, stages=ran))
+        text = f"{counted(len(ran), 'stage')} of the suite left this robust accuracy standing."
+        if not ran:
+            text = "No stage of the suite could be played, so nothing is claimed."
+        self._tell(Chapter(kind="claimed", text=text, robust_accuracy=self.accuracy if ran else None, stages=ran))
         self.findings = self.inquiry.look(self.rows, self.inquiry.checks.values())
-        self._hand_in()
+        if self._hand_in():
+            self.findings = self.inquiry.look_again(self.rows, self.findings)
         if found := doubts(self.findings):
             self._tell(doubted(found, self.accuracy))
 
     def answer(self) -> None:
         """Answer every raised finding, and what the answers turn up, at most ROUNDS times; each time, confirm."""
+        kinds = self.inquiry.checks
         for _ in range(ROUNDS):
-            asked = {
-                f.id: self.inquiry.checks[f.id].answers for f in raised(self.findings) if f.id not in self.answered
-            }
+            asked = {f.id: list(kinds[f.id].answers) for f in raised(self.findings) if f.id not in self.answered}
             asked = {name: wanted for name, wanted in asked.items() if wanted}
-            if not asked:
-                return
+            if not asked or not self._left:
+                break
             for name in answers():
-                if because := [finding for finding, wanted in asked.items() if name in wanted]:
+                because = [finding for finding, wanted in asked.items() if name in wanted]
+                if because and self._left:
                     self._play(name, because)
-            held = self._play(CONFIRMATION, [])
-            self.findings = [
-                structs.replace(f, answers=list(asked[f.id])) if f.id in asked else f for f in self.findings
-            ]
-            self.findings = self.inquiry.look_again(self.rows, self.findings)
-            self._hand_in()
+            held = self._play(CONFIRMATION, []) if self._left else True
+            before = [structs.replace(f, answers=asked.get(f.id, f.answers)) for f in self.findings]
+            self.findings = self.inquiry.look_again(self.rows, before)
+            held = not self._hand_in() and held
+            if new := [f for f in doubts(self.findings) if f.id not in {old.id for old in doubts(before)}]:
+                self._tell(doubted(new, self.accuracy))
             if held:
-                kinds = self.inquiry.checks
-                self.answered |= {f.id for f in raised(self.findings) if self.played & set(kinds[f.id].answers)}
-                return
+                self.answered |= {f.id for f in raised(self.findings) if self._followed(kinds[f.id].answers)}
+        if not self._left:  # what is broken needs no trust, and nothing else is left that a doubt could be about
+            self.answered |= {finding.id for finding in raised(self.findings)}
 
     def _play(self, name: str, because: list[str]) -> bool:
         """Play the stages of an answer on what stands; whether some ran and broke next to nothing."""
@@ -80,23 +85,36 @@ class Escalation:
         phase = name if name == CONFIRMATION else "answer"
         self.rows += [structs.replace(row, phase=phase, because=because) for row in rows]
         self._tell(tried(name, rows, because, before, self.accuracy))
-        if any(row.status == "ran" for row in rows):
+        ran = [row for row in rows if row.status == "ran"]
+        self.tried.add(name)
+        if ran:
             self.played.add(name)
-        allowed = max(1.0, SHARE * len(self.inquiry.search.samples))
-        return any(row.status == "ran" for row in rows) and sum(row.broken for row in rows) <= allowed
+        allowed = max(1.0, SHARE * max((row.entered for row in ran), default=0))
+        return bool(ran) and sum(row.broken for row in rows) <= allowed
 
-    def _hand_in(self) -> None:
-        """Count what the checks' experiments broke."""
-        if rows := self.inquiry.hand_in(len(self.rows)):
+    def _followed(self, wanted: tuple[str, ...]) -> bool:
+        """Whether all of these answers were tried, and at least one could be."""
+        return self.tried.issuperset(wanted) and bool(self.played & set(wanted))
+
+    @property
+    def _left(self) -> bool:
+        """Whether any sample still stands."""
+        return len(self.inquiry.ledger.standing) > 0
+
+    def _hand_in(self) -> bool:
+        """Count what the checks' experiments broke; whether that is anything."""
+        rows = self.inquiry.hand_in(len(self.rows))
+        if rows:
             self.rows += rows
-            text = f"Experiments of the checks broke {sum(row.broken for row in rows)} more samples."
+            text = f"Experiments of the checks broke {counted(sum(row.broken for row in rows), 'more sample')}."
             names = [row.name for row in rows]
             self._tell(Chapter(kind="fell", text=text, robust_accuracy=self.accuracy, stages=names))
+        return bool(rows)
 
     def _tell(self, chapter: Chapter) -> None:
         self.story.append(chapter)
         if chapter.kind != "claimed":
-            self.inquiry.search.listen(Notice(text=f"{SPOKEN[chapter.kind]}: {chapter.text}"))
+            self.inquiry.search.listen(Notice(text=f"{SPOKEN[chapter.kind]}: {shortened(chapter.text)}"))
 
     @property
     def accuracy(self) -> float:
@@ -138,7 +156,7 @@ def tried(name: str, rows: list[AttackRow], because: list[str], before: float, a
     if not ran:
         text = f"No attack of this kind can be played here: {words}."
     else:
-        what = f"{broke} more samples fell" if broke else "nothing fell"
+        what = f"{counted(broke, 'more sample')} fell" if broke else "nothing fell"
         text = f"{words[0].upper()}{words[1:]}: {what}."
     return Chapter(
         kind="fell" if after < before else "tried",
@@ -147,3 +165,14 @@ def tried(name: str, rows: list[AttackRow], because: list[str], before: float, a
         findings=because,
         stages=[row.name for row in ran],
     )
+
+
+def counted(n: int, what: str) -> str:
+    """`1 stage`, `8 stages`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def shortened(text: str) -> str:
+    """The first doubts of a list, and how many more there are, for a line on a terminal."""
+    parts = text.rstrip(".").split("; ")
+    return text if len(parts) <= SAID else f"{'; '.join(parts[:SAID])}; and {len(parts) - SAID} more."

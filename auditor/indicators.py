@@ -31,12 +31,18 @@ things beside robust accuracy:
    their own, whose every pass is counted. What an experiment breaks counts like any other break.
 3. Each raised check calls for the attacks that fit it, its *answers*, on what still stands. `--no-escalate` leaves them
    out; a scan that names its attacks (`--attack`) plays those alone unless it is told to `--escalate`.
-4. Attacks that share nothing with the answers have a last try. Where they break more than 0.2 % of the samples (and
-   more than one), the doubts are answered again, up to three times; where they do not, the doubts count as answered.
+4. Attacks of other kinds (under l1 and l0: with draws of their own) have a last try, on up to 128 samples. Where they
+   break more than one of them, or more than 0.2 %, the doubts are answered again, up to three times; where they do
+   not, a doubt counts as answered if everything that it called for was tried.
+5. The answers cost more than the suite where much still stands; `--limit` or `--no-escalate` keeps a scan short.
 
 Robust accuracy is the lowest over all of it. The report tells the story in this order: what was claimed, what raised
 doubt, what was tried, what fell. Without gradients, as under `--access score` or `decision` or for a model that has no
-twin, a number is sound only where two unrelated gradient-free attacks were played.
+twin, a number is sound only where two unrelated gradient-free attacks had at least 200 queries a sample each.
+
+What the checks can't see: an adversarial example that no gradient, no stand-in and no search leads to, such as one
+behind units of a net that are idle near every sample and wake up at one point of the ball. `sound` says that nothing
+which was tried found such a thing; only a certificate says that there is none.
 
 A check that can't be made is `inconclusive`, never `clear`. A raised one carries its value, its threshold, what to do,
 and the technique of [MITRE ATLAS](https://atlas.mitre.org) that an attacker would use. `information` doubts nothing,

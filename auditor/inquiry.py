@@ -10,6 +10,7 @@ from msgspec import structs
 
 from auditor.chance import CHANCE
 from auditor.check import Check, Evidence
+from auditor.errors import PluginError
 from auditor.host import Host
 from auditor.lab import Lab
 from auditor.ledger import Ledger, UnitResult
@@ -73,7 +74,7 @@ class Inquiry:
     def look_again(self, attacks: list[AttackRow], before: list[Finding]) -> list[Finding]:
         """The findings, those of checks that look again after the doubts were answered as they are now."""
         again = {finding.id: finding for finding in self.look(attacks, [c for c in self.checks.values() if c.again])}
-        return [structs.replace(again.get(old.id, old), answers=old.answers) for old in before]
+        return [renewed(old, again.get(old.id, old)) for old in before]
 
     def hand_in(self, first: int) -> list[AttackRow]:
         """Enter what the checks' experiments broke of what still stood: a row for each attack that broke something, as
@@ -90,9 +91,18 @@ class Inquiry:
                 tally.add(result)
                 broken += self.ledger.hand_in(first + len(rows), result)
             if broken:
+                self.lab.spent -= tally.spent  # booked as a stage from here on
                 row = tally.row(played[0][0], "ran", None, broken, self.search.target.classes)
                 rows.append(structs.replace(row, phase="check"))
         return rows
+
+
+def renewed(old: Finding, new: Finding) -> Finding:
+    """A finding as it is now, which says what it was where that has changed."""
+    text = new.explanation
+    if old.status is FindingStatus.RAISED and new.status is not FindingStatus.RAISED:
+        text = f"Raised after the suite: {old.explanation} After the answers: {new.explanation}"
+    return structs.replace(new, answers=old.answers, explanation=text)
 
 
 def ask(check: Check, evidence: Evidence) -> Finding:
@@ -102,7 +112,9 @@ def ask(check: Check, evidence: Evidence) -> Finding:
     CHANCE.begin(evidence.seed, "check", check.name)
     try:
         finding = check.look(evidence)
-    except Exception as error:
+        if not isinstance(finding, Finding) or finding.id != check.name:
+            raise PluginError(f"a check returns a finding of its own name, {check.name}, it returned {finding!r:.200}")
+    except (Exception, SystemExit) as error:  # a plugin must not end the audit, by exit() either
         finding = check.finding(
             FindingStatus.INCONCLUSIVE,
             f"The check ended with an error ({type(error).__name__}: {error}).",

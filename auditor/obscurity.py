@@ -12,6 +12,8 @@ REQUIRED = ("gradients", "gradient_free")
 """Findings without which masking is not ruled out: that gradients are there, and that nothing else does better."""
 FAMILIES = 2
 """Unrelated gradient-free attacks that have to agree where there are no gradients."""
+LEAST = 200
+"""Queries a sample that each of them has to be given, on half of what stands at least."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def trust(findings: list[Finding], answered: set[str], attacks: list[AttackRow])
     clear = {f.id for f in findings if f.status is FindingStatus.CLEAR or f.id in answered}
     if clear.issuperset(REQUIRED):
         return "sound"
-    without = {row.attack for row in attacks if row.status == "ran" and row.access != Access.GRADIENT} - {"noise"}
+    ran = [row for row in attacks if row.status == "ran" and row.access != Access.GRADIENT]
+    without = {row.attack for row in ran if row.budget.queries >= LEAST and row.share >= 0.5} - {"noise"}
     gone = {f.id for f in raised(findings)}
     return "sound" if "no_gradients" in gone and len(without) >= FAMILIES else "unknown"

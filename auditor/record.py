@@ -259,12 +259,12 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 class Chapter(Struct, frozen=True, kw_only=True):
     """A piece of how the number came about, in order. kind: `claimed` (by the suite), `doubted`, `tried` (an answer
-    that broke nothing) or `fell` (one that did). robust_accuracy: as it stood afterwards. findings, stages: the ids and
-    names of those it is about."""
+    that broke nothing) or `fell` (one that did). robust_accuracy: as it stood afterwards, None where nothing had been
+    played. findings, stages: the ids and names of those it is about."""
 
     kind: str
     text: str
-    robust_accuracy: float
+    robust_accuracy: float | None
     findings: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
 
@@ -323,8 +323,10 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def blind(self) -> bool:
-        """Whether the attacker was to have gradients, and had none for lack of a twin."""
-        return self.threat.access == "gradient" and self.model.twin == "none"
+        """Whether the attacker was to have gradients, and none was followed: for lack of a twin, or of an attack."""
+        if self.threat.access != "gradient" or self.threat.norm == "spatial":
+            return False
+        return self.model.twin == "none" or not any(r.access == "gradient" and r.status == "ran" for r in self.attacks)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from auditor.job import Job, slug
 from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.samples import SamplesOptions
+from auditor.sources import RESERVED
 from auditor.spatial import reach
 from auditor.stand_ins import named
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
@@ -79,6 +80,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     samples = SamplesOptions(size=_size(config.samples.size), classes=classes, labels=labels)
     target, loaded = open_parts(model, data, wanted, samples, defenses, host)
     boxes = loaded.lower is not None
+    outside = surrogates(config, options, folder, wanted, loaded.shape, target, host)
+    check_sources(stages, outside)
     models = threats(config, options, folder, pixels=loaded.pixels, boxes=boxes, shape=loaded.shape)
     base = Job(
         model=legible(model),
@@ -99,7 +102,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         certify=config.search.certify if options["certify"] is None else options["certify"],
         escalate=escalates(config, options),
         deep=options["deep"] or config.search.deep,
-        surrogates=surrogates(config, options, folder, wanted, loaded.shape, target, host),
+        surrogates=outside,
         go_on=options["go_on"],
         resume=options["resume"],
         overwrite=options["overwrite"],
@@ -220,6 +223,16 @@ def surrogates(
         found.append(surrogate)
     named(found)
     return found
+
+
+def check_sources(stages: list[Stage], surrogates: list[Target]) -> None:
+    """Raise UsageError for a stage that follows a source which does not exist."""
+    names = RESERVED | named(surrogates).keys()
+    if unknown := [stage for stage in stages if stage.source not in names]:
+        raise UsageError(
+            f"A source is one of {', '.join(sorted(names))}, or the stem of a --surrogate file; {unknown[0].title} has "
+            f"{unknown[0].source!r}."
+        )
 
 
 def suite(config: Config, options: dict[str, Any], host: Host, access: Access) -> list[Stage]:

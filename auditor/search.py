@@ -166,7 +166,7 @@ class Search:
             return f"{attack.name} needs {needed} access, the audit grants {self.access}"
         if attack.access is Access.GRADIENT and (why := self._no_source(stage.source)):
             return why if stage.source != TWIN else f"{attack.name} needs gradients, and the model has no twin"
-        if attack.access is not Access.DECISION and not self.target.access.covers(Access.SCORE):
+        if attack.access is Access.SCORE and not self.target.access.covers(Access.SCORE):
             return f"{attack.name} needs scores, and the model returns labels only"
         if getattr(attack, "needs_trees", False):
             if not self.access.covers(Access.GRADIENT):

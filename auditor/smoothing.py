@@ -20,8 +20,9 @@ from auditor.defense import DefendedTarget
 from auditor.errors import UnsupportedOperator
 from auditor.masks import LAST, RANKS, unmask
 from auditor.operators import Operators
-from auditor.softening import Study, softened
+from auditor.softening import softened
 from auditor.spread import SPREAD, Scaled, spread
+from auditor.study import Study
 from auditor.target import Target, TargetOptions
 from auditor.twin import Twin
 

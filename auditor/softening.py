@@ -9,102 +9,23 @@ Athalye, Carlini, Wagner, https://arxiv.org/abs/1802.00420
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from auditor.operators import FLOATS, INTEGERS, Builder, Function, Node, Operator, Operators, truth
+from auditor.means import MEANS, its_mean
+from auditor.operators import FLOATS, INTEGERS, Function, Node, Operator, Operators, truth
+from auditor.study import COOLED, LEFT_OUT, NOT_ROUNDED, SOFTENED, Study
 from auditor.surrogates import near
 
-LEFT_OUT = "left out"
-SOFTENED = "softened"
-NOT_ROUNDED = "not rounded"
-COOLED = "at a lower temperature"
-ITS_MEAN = "its mean"
 HUGE = 1e6
 """Difference of two branches from which one of them stands for infinity, as behind a mask: no mean of them is taken."""
 SIGMOID, TANH, STEP, GAP = 6.0, 3.0, 0.5, 8.0
 """Typical input from which a function counts as saturated: at most 1 % of its steepest slope is left there."""
 QUANTISED = frozenset({"QuantizeLinear", "QGemm"})
 """Operators, besides those named QLinear…, whose results are rounded to levels."""
-
-
-@dataclass(eq=False)
-class StandIn:
-    """One node's function in another's place.
-
-    function: takes a scale, then the node's inputs. measure: the typical size of what the scale is for, on a batch;
-    None where there is nothing to be seen. settle: from the mean of these, and the study's width, to the scale; None
-    leaves the original alone.
-    """
-
-    label: str
-    study: Study
-    function: Callable[..., Any]
-    measure: Callable[..., float | None] | None = None
-    settle: Callable[[float, float], float | None] = field(default=lambda typical, width: width * typical or None)
-    original: Function | None = None
-    scale: float | None = 1.0
-    total: float = 0.0
-    calls: int = 0
-    reached: bool = False
-
-    def __call__(self, *values: Any) -> Any:
-        if self.study.open:
-            self._learn(values)
-        if self.scale is None and self.original is not None:
-            return self.original(*values)
-        return self.function(self.scale or 1.0, *values)
-
-    def _learn(self, values: tuple[Any, ...]) -> None:
-        self.reached |= any(isinstance(value, Tensor) and value.is_floating_point() for value in values)
-        seen = [value.detach() if isinstance(value, Tensor) else value for value in values]
-        typical = None if self.measure is None else self.measure(*seen)
-        if typical is not None:
-            self.total, self.calls = self.total + typical, self.calls + 1
-            self.scale = self.settle(self.total / self.calls, self.study.width)
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.total, self.calls, self.reached = 0.0, 0, False
-        self.scale = None if self.original is not None else 1.0
-
-    @property
-    def stands(self) -> bool:
-        """Whether it was met in the study, and is not the original."""
-        learnt = self.measure is None or self.calls > 0
-        return self.reached and learnt and (self.scale is not None or self.original is None)
-
-
-@dataclass(eq=False)
-class Study:
-    """What the stand-ins of a twin learn from samples, and which of them stand.
-
-    open: whether they are learning. width: of steps that are softened, as a part of the usual distance from them: a
-    wide one is seen from afar, a narrow one changes less of what the file computes.
-    """
-
-    open: bool = False
-    width: float = 1.0
-    met: list[StandIn] = field(default_factory=list)
-    noted: set[str] = field(default_factory=set)
-
-    def stand_in(self, node: Node, words: str, function: Callable[..., Any], **options: Any) -> StandIn:
-        """A function in the place of a node's own; `words` say what was done to the operator."""
-        made = StandIn(f"{node.op_type}: {words}", self, function, **options)
-        self.met.append(made)
-        return made
-
-    @property
-    def tunable(self) -> bool:
-        """Whether the width matters."""
-        return any(made.stands and made.measure is not None for made in self.met)
-
-    def labels(self) -> tuple[str, ...]:
-        """What was replaced, by operator, for the report."""
-        return tuple(sorted({made.label for made in self.met if made.stands} | self.noted))
 
 
 Rule = Callable[[Node, Function, Study], Function]
@@ -119,7 +40,9 @@ def softened(operators: Operators, study: Study) -> Operators:
         if op_type in QUANTISED or op_type.startswith("QLinear"):
             rule = unrounded
         if (op_type in MEANS or op_type == "Dropout") and not domain:
-            known = [replace(operator, build=_mean(op_type, study), surrogate=None, random=False) for operator in known]
+            known = [
+                replace(operator, build=its_mean(op_type, study), surrogate=None, random=False) for operator in known
+            ]
         elif rule is not None:
             known = [_replaced(operator, rule, study) for operator in known]
         table[domain, op_type] = list(known)
@@ -296,43 +219,6 @@ def hardmax(node: Node, original: Function, study: Study) -> Function:
     return study.stand_in(node, SOFTENED, run, measure=lambda x: lead(node, x))
 
 
-def _mean(op_type: str, study: Study) -> Builder:
-    """Random numbers as their mean."""
-
-    def build(node: Node) -> Function:
-        if op_type == "Dropout":
-            return _kept(node, study)
-        study.noted.add(f"{op_type}: {ITS_MEAN}")
-        return MEANS[op_type](node)
-
-    return build
-
-
-def _constant_mean(node: Node) -> Function:
-    value, shape = _centre(node), node.attributes["shape"]
-    return lambda: torch.full(tuple(shape), value)
-
-
-def _mean_like(node: Node) -> Function:
-    value = _centre(node)
-    return lambda x: torch.full_like(x, value, dtype=x.dtype if x.is_floating_point() else torch.float32)
-
-
-def _centre(node: Node) -> float:
-    get = node.attributes.get
-    normal = node.op_type.startswith("RandomNormal")
-    return float(get("mean", 0.0) if normal else (get("low", 0.0) + get("high", 1.0)) / 2)
-
-
-def _kept(node: Node, study: Study) -> Function:
-    def run(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Any:
-        if training is not None and bool(training.item()):
-            study.noted.add(f"{node.op_type}: {LEFT_OUT}")
-        return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x
-
-    return run
-
-
 def _floats(*values: Any) -> bool:
     """Whether numbers are compared of which one is carried as a float."""
     return all(isinstance(value, Tensor) for value in values) and any(value.is_floating_point() for value in values)
@@ -392,11 +278,3 @@ RULES: Mapping[str, Rule] = {
     "HardSigmoid": hard_sigmoid,
 }
 """What is done to which operator of ONNX's own domain."""
-MEANS: Mapping[str, Builder] = {
-    "RandomUniform": _constant_mean,
-    "RandomNormal": _constant_mean,
-    "RandomUniformLike": _mean_like,
-    "RandomNormalLike": _mean_like,
-    "Bernoulli": lambda node: lambda x: x,
-}
-"""Random operators, and their expectation."""

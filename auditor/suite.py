@@ -74,6 +74,8 @@ class Stage:
             raise UsageError(f"share of {self.title} is above 0 and at most 1, got {self.share}.")
         if self.sample < 0:
             raise UsageError(f"sample of {self.title} is a number of samples, 0 for all, got {self.sample}.")
+        if self.source != TWIN and self.attack.access is not Access.GRADIENT:
+            raise UsageError(f"{self.title} follows no gradients, so it has no source, got {self.source!r}.")
         if not self.distance:
             return
         if self.source != TWIN:
@@ -189,7 +191,9 @@ def _title(table: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> s
         return str(given)
     parts = [str(options["loss"])] if "loss" in options else []
     restarts = int(table.get("restarts", 1))
-    return " ".join([name, *parts]) + (f" ×{restarts}" if restarts > 1 else "")
+    source = str(table.get("source", TWIN))
+    where = "" if source == TWIN else f" on {source}"
+    return " ".join([name, *parts]) + (f" ×{restarts}" if restarts > 1 else "") + where
 
 
 def _described(kind: type[Any]) -> list[str]:

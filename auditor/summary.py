@@ -29,10 +29,11 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
         parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
     if record.blind:
         parts.append("attacked without gradients")
-    if record.story and record.story[0].robust_accuracy - (metrics.robust_accuracy or 0) > FELL:
-        parts.append(f"the suite alone claimed {percent(record.story[0].robust_accuracy, n)}")
+    claim = record.story[0].robust_accuracy if record.story else None
+    if claim is not None and metrics.robust_accuracy is not None and claim - metrics.robust_accuracy > FELL:
+        parts.append(f"the suite alone claimed {percent(claim, n)}")
     if record.masking == "present":
-        parts.append("the model masks its gradients")
+        parts.append("masking present" + (", trust sound" if record.trust == "sound" else ""))
     if record.trust == "doubtful":
         parts.append("in doubt")
     if verdict is not None:

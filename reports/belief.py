@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.answers import WORDS as ANSWERS
-from auditor.obscurity import raised
+from auditor.obscurity import REQUIRED, doubts, raised
 from auditor.rates import MISSING
 from auditor.record import Fidelity, Finding, FindingStatus, Record, Severity
 
@@ -98,11 +98,11 @@ def belief(record: Record) -> Belief:
     """Everything that bears on whether the reported number can be believed."""
     return Belief(
         statements=[
-            _statement("Trust in the number", record.trust, words.TRUST, good="sound", bad="doubtful"),
+            _statement("Trust in the number", record.trust, trust_words(record), good="sound", bad="doubtful"),
             _statement("Masking by the model", record.masking, words.MASKING, good="none", bad="present"),
         ],
         story=story(record),
-        findings=[_finding(finding) for finding in sorted(raised(record.findings), key=_rank)],
+        findings=[_finding(f, answered=record.trust == "sound") for f in sorted(raised(record.findings), key=_rank)],
         quiet=_quiet(record.findings),
         twin=_twin(record),
         advice=words.NO_TWIN if record.model.twin == "none" and record.threat.access == "gradient" else "",
@@ -110,6 +110,16 @@ def belief(record: Record) -> Belief:
         fidelity=_fidelity(record.fidelity),
         fidelity_note=_fidelity_note(record),
     )
+
+
+def trust_words(record: Record) -> dict[str, str]:
+    """What each word for trust means for this record; one that is unknown says what is missing."""
+    missing = [f.title for f in record.findings if f.id in REQUIRED and f.status is FindingStatus.INCONCLUSIVE]
+    unknown = words.TRUST["unknown"]
+    if missing:
+        unknown += " Not known: " + "; ".join(f"{title[0].lower()}{title[1:]}" for title in missing) + "."
+    sound = words.ANSWERED if doubts(record.findings) else words.TRUST["sound"]
+    return words.TRUST | {"sound": sound, "unknown": unknown}
 
 
 def _statement(name: str, word: str, meanings: dict[str, str], *, good: str, bad: str) -> Statement:
@@ -137,13 +147,15 @@ def _rank(finding: Finding) -> tuple[int, int, str]:
     return ORDER.index(finding.status), WEIGHT.index(finding.severity), finding.id
 
 
-def _finding(finding: Finding) -> FindingLine:
+def _finding(finding: Finding, *, answered: bool = False) -> FindingLine:
     sign = {FindingStatus.CLEAR: "good", FindingStatus.RAISED: "bad"}.get(finding.status, "open")
     if finding.status is FindingStatus.RAISED and finding.severity is Severity.INFO:
         sign = "none"
+    if finding.status is FindingStatus.RAISED and finding.answers and answered:
+        sign = "open"
     return FindingLine(
         id=finding.id,
-        status=words.FINDINGS[finding.status],
+        status=f"{words.FINDINGS[finding.status]}{', answered' if sign == 'open' and answered else ''}",
         sign=sign,
         mark=svg.mark(sign),
         severity=str(finding.severity),

@@ -11,6 +11,7 @@ from auditor.rates import MISSING
 from auditor.record import FindingStatus, Record, Severity, Status, Verdict
 
 from . import svg, words
+from .belief import trust_words
 from .numbers import THIN, at_most, count, interval, known, percent, real
 from .text import shorten
 from .weakness import LEAST, no_weakest
@@ -172,7 +173,9 @@ def _figure(name: str, value: str, note: str, otherwise: str) -> Figure:
 
 def _trust(record: Record) -> Figure:
     raised = [f.title for f in record.findings if f.status is FindingStatus.RAISED and f.severity is not Severity.INFO]
-    note = "; ".join(raised) + "." if raised and record.trust == "doubtful" else words.TRUST.get(record.trust, "")
+    note = (
+        "; ".join(raised) + "." if raised and record.trust == "doubtful" else trust_words(record).get(record.trust, "")
+    )
     return Figure(name="Trust in the number", value=record.trust, note=note, kind=record.trust)
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from auditor.hookspecs import hookimpl
 from auditor.record import Entry
@@ -21,6 +22,7 @@ from .page import build
 from .text import clean
 
 FILENAME = "report.html"
+CODE = re.compile(r"`([^`]+)`")
 
 
 def render(entries: list[Entry]) -> str:
@@ -44,7 +46,7 @@ def stylesheet() -> Markup:
 @cache
 def environment() -> Environment:
     """Templates that escape everything, and refuse whatever a context did not turn into words."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("auditor.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -52,6 +54,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["marked"] = marked
+    return made
+
+
+def marked(text: str) -> Markup:
+    """Text, escaped, with what stands between backticks set as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(clean(text)))))
 
 
 def _printable(value: Any) -> Any:

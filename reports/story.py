@@ -62,7 +62,7 @@ def _line(chapter: Chapter, titles: dict[str, str], n: int) -> ChapterLine:
         text=chapter.text,
         because="; ".join(because),
         stages=", ".join(shorten(name) for name in chapter.stages),
-        robust=at_most(chapter.robust_accuracy, n),
+        robust="" if chapter.robust_accuracy is None else at_most(chapter.robust_accuracy, n),
     )
 
 
@@ -71,13 +71,17 @@ def _lead(record: Record) -> str:
     if not chapters:
         return ""
     first, last = chapters[0].robust_accuracy, chapters[-1].robust_accuracy
-    doubted = any(chapter.kind == "doubted" for chapter in chapters)
-    followed = any(chapter.kind in ("tried", "fell") for chapter in chapters)
-    if not doubted and not followed:
-        return "The suite's number raised no doubt, so nothing more was tried."
-    if last < first:
-        what = "Doubts were followed up" if doubted else "More was tried"
-        return f"The suite claimed {at_most(first, n)}. {what}, and {at_most(last, n)} was left."
-    if followed:
-        return f"The suite claimed {at_most(first, n)}. What was tried after it broke nothing more."
-    return f"The suite claimed {at_most(first, n)}, which is in doubt; nothing was tried to settle it."
+    if first is None or last is None:
+        return "No stage of the suite could be played, so it claims nothing."
+    claimed = f"The suite claimed {at_most(first, n)}."
+    doubts = [place for place, chapter in enumerate(chapters) if chapter.kind == "doubted"]
+    rest = chapters[doubts[0] :] if doubts else chapters
+    followed = any(chapter.kind in ("tried", "fell") for chapter in rest)
+    if not followed:
+        fell = f" Experiments of the checks left {at_most(last, n)}." if last < first else ""
+        what = "That is in doubt, and nothing was tried to settle it" if doubts else "It raised no doubt"
+        return f"{claimed}{fell} {what}."
+    what = "Doubts were followed up" if doubts else "More was tried"
+    return f"{claimed} {what}, " + (
+        f"and {at_most(last, n)} was left." if last < first else "which broke nothing more."
+    )

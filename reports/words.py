@@ -33,6 +33,9 @@ TRUST = {
     "doubtful": "Something found here speaks against the reported number: the true value may lie well below it.",
     "unknown": "The evidence is too thin to say whether the number can be believed.",
 }
+ANSWERED = (
+    "Doubts were raised, and all were answered: a last try by attacks of other kinds broke no more than one sample."
+)
 FINDINGS = {
     FindingStatus.RAISED: "raised",
     FindingStatus.INCONCLUSIVE: "inconclusive",

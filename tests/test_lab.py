@@ -97,5 +97,3 @@ def test_samples_are_drawn_uniformly_by_the_seed() -> None:
     counts = np.bincount(np.concatenate([seeded(rows, 10, seed) for seed in range(400)]), minlength=200)[100:]
     assert counts.min() > 15
     assert counts.max() < 75
-
-

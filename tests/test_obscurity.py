@@ -7,7 +7,7 @@ from msgspec import structs
 from records import attack_row, finding
 
 from auditor.obscurity import REQUIRED, doubts, masking, raised, trust
-from auditor.record import AttackRow, Finding, FindingStatus, Severity
+from auditor.record import AttackRow, Finding, FindingStatus, Severity, Spent
 
 RAISED, CLEAR, INCONCLUSIVE = FindingStatus.RAISED, FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE
 MASKS = {"gradients", "gradient_free_gap", "randomised"}
@@ -72,7 +72,8 @@ def test_what_was_required_may_have_been_answered_too() -> None:
 
 
 def blind(*attacks: str, status: str = "ran") -> list[AttackRow]:
-    return [attack_row(name, access="score", status=status) for name in attacks]
+    budget = Spent(queries=1000)
+    return [attack_row(name, access="score", status=status, budget=budget) for name in attacks]
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,10 @@ def test_without_gradients_a_sound_number_needs_two_unrelated_families(rows: lis
     gone = finding("no_gradients", RAISED, Severity.INFO)
     assert trust([gone, *findings(gradient_free=INCONCLUSIVE)], set(), rows) == belief
     assert trust(findings(gradient_free=INCONCLUSIVE), set(), rows) == "unknown"
+
+
+@pytest.mark.parametrize("changes", [{"budget": Spent(queries=100)}, {"share": 0.1}])
+def test_a_glance_is_no_second_family(changes: dict[str, object]) -> None:
+    gone = finding("no_gradients", RAISED, Severity.INFO)
+    rows = [*blind("square"), structs.replace(blind("signhunter")[0], **changes)]
+    assert trust([gone], set(), rows) == "unknown"

@@ -119,6 +119,8 @@ def test_a_stage_spells_out_every_option() -> None:
         "share": 0.5,
         "rounds": 1,
         "distance": False,
+        "source": "twin",
+        "sample": 0,
         "steps": 9,
         "speed": 0.5,
         "loss": "ce",
@@ -128,7 +130,9 @@ def test_a_stage_spells_out_every_option() -> None:
 
 
 def test_the_bundled_suites_can_be_played(bundled: dict[str, Any]) -> None:
-    assert list(bundled_suites()) == ["quick", "standard", "thorough", "autoattack", "distance", "spatial"]
+    assert list(bundled_suites()) == [
+        *("quick", "standard", "thorough", "autoattack", "score", "decision", "distance", "spatial"),
+    ]
     for name, tables in bundled_suites().items():
         stages = find_suite(name, bundled)
         assert [stage.attack.name for stage in stages] == [table["name"] for table in tables]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from records import outcomes, record, threat_info
 
 from auditor.gate import judged
-from auditor.record import Record, Verdict
+from auditor.record import Chapter, Record, Verdict
 from auditor.summary import percent, summarise
 
 
@@ -42,6 +42,17 @@ def test_doubts_are_part_of_it() -> None:
     assert sentence(blind).endswith("; attacked without gradients")
     outsider = record(outcomes("w" * 10), model=without, threat=threat_info(access="score"))
     assert "without gradients" not in sentence(outsider)
+
+
+def test_what_the_suite_alone_claimed_and_what_masks_are_part_of_it() -> None:
+    claimed = [Chapter(kind="claimed", text="", robust_accuracy=0.9)]
+    told = sentence(record(outcomes("b" * 9 + "w"), story=claimed, masking="present"))
+    assert told.endswith("; the suite alone claimed 90 %; masking present, trust sound")
+    same = sentence(record(outcomes("b" + "w" * 9), story=claimed))
+    assert "claimed" not in same
+    assert "masking" not in same
+    unplayed = [Chapter(kind="claimed", text="", robust_accuracy=None)]
+    assert "claimed" not in sentence(record(outcomes("b" * 9 + "w"), story=unplayed))
 
 
 def test_nothing_broken_names_no_class() -> None:

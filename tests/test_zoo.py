@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.host import Host
-from benchmarks.obscurity import NAMED_BY, bound
+from benchmarks.obscurity_table import NAMED_BY, bound
 from benchmarks.zoo_data import Pictures
 from benchmarks.zoo_deceivers import disguise
 from benchmarks.zoo_file import plain, save

@@ -35,9 +35,11 @@ SEEK, HALVE, ESTIMATE, JUMP = range(4)
 PORTION = 2**16
 """Numbers that the probes of one row have in one reply: an estimate of many comes in portions, for memory's sake."""
 SHORTEST = 2.0**-12
-"""Share of the first jump below which no shorter one is tried: the normal was wrong, it is estimated anew."""
+"""Share of the size below which no shorter jump is tried: the normal was wrong, it is estimated anew."""
 FINEST, COARSEST = 2.0**-20, 0.1
 """Shares of a size that float32 can tell at a boundary, and that few features need no better."""
+MOST, FEWEST, PER_BUDGET = 100, 10, 50
+"""Probes of a first estimate: the paper's, the least, and one for so many queries of the budget."""
 JUMPS = 5
 """Queries that are kept for a jump at the end."""
 
@@ -70,10 +72,12 @@ class HopSkipJump(Attack):
     end.
 
     steps: queries of a row; the last estimates have as many probes as are left. probes: of the first estimate, later
-    ones have √t times as many. gamma: how far from the edge probes are, times the l2 size of the change over the number
-    of features, and by how much a halving may be off; 1 is the paper's, larger ones suit models whose inputs or
-    arithmetic are coarse. warm: begin with the best point so far, walked outwards until it is adversarial, in place of
-    random ones. In linf the paper's precision for halving is beyond float32: the one of l2 serves both norms.
+    ones have √t times as many; 0 for the paper's 100, or a fiftieth of `steps` where that is less, since with few
+    queries many rough steps lead further than few exact ones. gamma: how far from the edge probes are, times the l2
+    size of the change over the number of features, and by how much a halving may be off; 1 is the paper's, larger ones
+    suit models whose inputs or arithmetic are coarse. warm: begin with the best point so far, walked outwards until it
+    is adversarial, in place of random ones. In linf the paper's precision for halving is beyond float32: the one of l2
+    serves both norms.
     """
 
     name: ClassVar[str] = "hopskipjump"
@@ -82,13 +86,15 @@ class HopSkipJump(Attack):
     minimum_norm: ClassVar[bool] = True
 
     steps: int = 2500
-    probes: int = 100
+    probes: int = 0
     gamma: float = 1.0
     warm: bool = False
 
     def __post_init__(self) -> None:
-        if self.probes < 1:
-            raise UsageError(f"hopskipjump: probes is at least 1, got {self.probes}.")
+        if self.probes < 0:
+            raise UsageError(
+                f"hopskipjump: probes is a number of points, 0 to have it follow steps, got {self.probes}."
+            )
         if not 0 < self.gamma < float("inf"):
             raise UsageError(f"hopskipjump: gamma is a finite number above 0, got {self.gamma}.")
 
@@ -175,7 +181,8 @@ class HopSkipJump(Attack):
         """How many probes the estimate is to have, `[batch]`: no more than leave queries for a jump and a halving."""
         reserve = JUMPS - log2(self._precise(problem))
         left = self.steps - (rows.spent - rows.count) - int(reserve)
-        return torch.minimum((self.probes * rows.turn.double().sqrt()).long(), left)
+        first = self.probes or min(max(self.steps // PER_BUDGET, FEWEST), MOST)
+        return torch.minimum((first * rows.turn.double().sqrt()).long(), left)
 
     def _precise(self, problem: Problem) -> float:
         """By which share of the size a halving may be off."""

@@ -13,10 +13,10 @@ from auditor.access import Access
 from auditor.check import Check, Evidence
 from auditor.errors import ModelError
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import hindrance
 from auditor.limits import limit
 from auditor.metrics import wilson
 from auditor.planted import Planted, cut, separated
+from auditor.readings import hindrance
 from auditor.record import Finding, FindingStatus, Severity
 from auditor.suite import Stage
 from auditor.twin import Twin

@@ -9,8 +9,8 @@ import numpy as np
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import Array, along, flat, full, hindrance
 from auditor.limits import limit
+from auditor.readings import Array, along, flat, full, hindrance
 from auditor.record import Finding, FindingStatus, Severity
 
 STEP = 0.1

@@ -55,7 +55,8 @@ class TwinFidelity(Check):
                 value=measured.label_agreement,
                 threshold=measured.floor,
             )
-        if evidence.twin is not None and not evidence.twin.surrogates and measured.relative_difference > ROUNDING:
+        exact = evidence.twin is not None and not evidence.twin.surrogates and not evidence.twin.random
+        if exact and measured.relative_difference > ROUNDING:
             worth_knowing = self.finding(
                 FindingStatus.RAISED,
                 f"{text} That is more than rounding, though too little to change labels here.",

@@ -9,8 +9,12 @@ import numpy as np
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import TINY, Array, Slopes, flat, hindrance
+from auditor.lab import Slopes
+from auditor.readings import TINY, Array, flat, hindrance
 from auditor.record import Finding, FindingStatus, Severity
+
+HUGE = 1e30
+"""Beyond it a share of the margin says nothing more; nothing overflows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ class Stationarity(Check):
         share = condition / np.maximum(whole, TINY)
         value = float(np.median(share))
         raised = value > self.threshold
-        reach = float(np.median(whole / np.maximum(np.abs(here.loss), TINY)))
+        reach = float(np.median(np.minimum(whole, HUGE) / np.maximum(np.abs(here.loss), 1 / HUGE)))
         return self.finding(
             FindingStatus.RAISED if raised else FindingStatus.CLEAR,
             f"At the best points of {len(index)} samples that stand the linearised margin could still be moved by "

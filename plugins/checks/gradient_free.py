@@ -125,7 +125,7 @@ def after_white_box(evidence: Evidence) -> Gap | str:
         return "No white-box attack ran, so the two can't be compared."
     after = [row for row in evidence.attacks[white[-1] :] if _blind(row)]
     met = sum(row.entered for row in after)
-    if not after or (met == 0 and len(evidence.ledger.standing)):
+    if len(evidence.ledger.standing) and not met:
         return "No score-based attack ran after the white-box ones, so the two can't be compared."
     return Gap(sum(row.broken for row in after), met, max(len(evidence.samples), 1))
 

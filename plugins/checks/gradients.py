@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from auditor.access import Access
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import Array, Slopes, flat
+from auditor.lab import Slopes
+from auditor.readings import Array, flat
 from auditor.record import Finding, FindingStatus, Severity
 from auditor.threat import Norm
 
@@ -76,7 +78,9 @@ class NoGradients(Check):
     title: ClassVar[str] = "No gradient path"
     source: ClassVar[str] = "Carlini et al. 2019 (gradient-free attacks beside gradient-based ones)"
     severity: ClassVar[Severity] = Severity.INFO
-    raised_if: ClassVar[str] = "There is no twin, or nothing leads from its scores back to its input."
+    raised_if: ClassVar[str] = (
+        "there is no twin, nothing leads from its scores back to its input, or no stage of the suite followed gradients"
+    )
     advice: ClassVar[str] = (
         "Read the number as what a gradient-free attacker achieved; `advaudit doctor` says what a twin lacks."
     )
@@ -85,9 +89,11 @@ class NoGradients(Check):
 
     def look(self, evidence: Evidence) -> Finding:
         if evidence.twin is None:
-            return self.finding(
-                FindingStatus.RAISED, f"No attack could follow a gradient: {evidence.why_no_twin}", value=1.0
-            )
+            why = str(evidence.why_no_twin).rstrip(".")
+            return self.finding(FindingStatus.RAISED, f"No attack could follow a gradient: {why}.", value=1.0)
+        white = any(row.status == "ran" and row.access == Access.GRADIENT for row in evidence.attacks)
+        if evidence.attacks and not white and evidence.threat.norm is not Norm.SPATIAL:
+            return self.finding(FindingStatus.RAISED, "No stage that follows gradients was played.", value=1.0)
         index = np.arange(min(1, len(evidence.samples)))
         if not len(index):
             return self.finding(FindingStatus.INCONCLUSIVE, "There is no sample to look at.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import GUIDED, Array
+from auditor.readings import GUIDED, Array
 from auditor.record import Finding, FindingStatus, Severity
 
 PROBED = 512

@@ -10,8 +10,8 @@ import torch
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import TINY, Array, cosines, hindrance
 from auditor.limits import limit
+from auditor.readings import TINY, Array, cosines, hindrance
 from auditor.record import Finding, FindingStatus, Severity
 
 PROBED = 64

@@ -45,7 +45,8 @@ class Opinion(Check):
         raised = broken / len(index) > self.threshold and broken > 1
         return self.finding(
             FindingStatus.RAISED if raised else FindingStatus.CLEAR,
-            f"Of {len(index)} samples that the suite had left standing, {self.kind} broke {broken}.",
+            f"Of {len(index)} samples that the suite had left standing, {self.kind} broke {broken}."
+            + (" One by itself is not held against the model." if broken == 1 else ""),
             value=broken / len(index),
             threshold=self.threshold,
         )
@@ -153,8 +154,43 @@ class TransferGap(Opinion):
         return [lab.play(attack, index, source=name) for name in names]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeakSuite(Check):
+    """The checks' experiments are short and meet few samples. Where they break what the suite left standing, the suite
+    was too weak for this model, whatever the reason.
+
+    Reads what the other checks' experiments broke. Costs nothing.
+    """
+
+    name: ClassVar[str] = "weak_suite"
+    title: ClassVar[str] = "Short experiments break what the suite left standing"
+    source: ClassVar[str] = "Carlini et al. 2019; the threshold is AutoAttack's for Square"
+    severity: ClassVar[Severity] = Severity.WARNING
+    raised_if: ClassVar[str] = (
+        f"experiments of the checks break more than {limit('weak_suite'):.1%} of all samples, and more than one, that "
+        "the suite had left standing"
+    )
+    advice: ClassVar[str] = "Use a stronger suite: `--suite standard` or `thorough`."
+    technique: ClassVar[str] = "AML.T0043.000"
+    answers: ClassVar[tuple[str, ...]] = ("margin", "square")
+    again: ClassVar[bool] = True
+
+    def look(self, evidence: Evidence) -> Finding:
+        n = max(len(evidence.samples), 1)
+        rows = [row for row in evidence.attacks if row.phase == "check"]
+        broken = sum(row.broken for row in rows)
+        names = f" ({', '.join(sorted({row.attack for row in rows}))})" if rows else ""
+        return self.finding(
+            FindingStatus.RAISED if broken > max(1, self.threshold * n) else FindingStatus.CLEAR,
+            f"Experiments of the checks{names} broke {broken} of {n} samples that the suite had left standing.",
+            value=broken / n,
+            threshold=self.threshold,
+        )
+
+
 @hookimpl
 def register_checks(register: Register) -> None:
     register(RandomGap)
     register(HardLabelGap)
     register(TransferGap)
+    register(WeakSuite)

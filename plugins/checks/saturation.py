@@ -12,8 +12,8 @@ from torch.nn.functional import one_hot
 from auditor.access import OutputKind
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import Array, along, flat, hindrance
 from auditor.limits import limit
+from auditor.readings import Array, along, flat, hindrance
 from auditor.record import Finding, FindingStatus, Severity
 
 SMALLEST = float(np.finfo(np.float32).tiny)

@@ -9,8 +9,8 @@ import numpy as np
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
-from auditor.lab import along, flat, full, hindrance
 from auditor.limits import limit
+from auditor.readings import along, flat, full, hindrance
 from auditor.record import Finding, FindingStatus, Severity
 
 SHARES = (1 / 16, 1 / 8, 1 / 4)

@@ -84,6 +84,14 @@ def test_estimates_have_more_and_more_probes_and_jumps_are_geometric() -> None:
             assert float(after.reach[0]) == pytest.approx(float(before.reach[0]) / 2)
 
 
+@pytest.mark.parametrize(("steps", "wanted"), [(300, 10), (1500, 30), (6000, 100)])
+def test_small_budgets_have_small_estimates(steps: int, wanted: int) -> None:
+    bench = linear_bench(seed=4, threat=ThreatModel(norm=Norm.L2), n=1, distance=0.1)
+    attack = Watched(steps=steps)
+    rows = replace(attack.start(bench.at(0.05).problem()), phase=torch.tensor([ESTIMATE]))
+    assert attack._portion(bench.problem(), rows).tolist() == [wanted]
+
+
 def test_a_halving_ends_within_the_share_that_the_paper_asks_for() -> None:
     attack = Watched(steps=100)
     linear_bench(seed=4, threat=ThreatModel(norm=Norm.L2), n=4, distance=0.1).play(attack, distance=True)
@@ -167,9 +175,7 @@ def test_a_goal_among_three_classes() -> None:
     assert set(trial.ledger.label) == {2}
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), [({"probes": 0}, "probes is at least 1"), ({"gamma": 0.0}, "gamma is")]
-)
+@pytest.mark.parametrize(("options", "message"), [({"probes": -1}, "probes is a number"), ({"gamma": 0.0}, "gamma is")])
 def test_options(options: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=f"hopskipjump: {message}"):
         HopSkipJump(**options)  # type: ignore[arg-type]

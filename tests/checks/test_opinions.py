@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from auditor.plugins.attacks.pgd import PGD
-from auditor.plugins.checks.opinions import HardLabelGap, Opinion, RandomGap, TransferGap
+from auditor.plugins.checks.opinions import HardLabelGap, Opinion, RandomGap, TransferGap, WeakSuite
 from bent import bent, nowhere
+from records import attack_row
 
 from auditor.bench import linear_bench
 from auditor.check import Evidence
@@ -81,3 +82,14 @@ def test_one_sample_is_no_evidence() -> None:
     seen.ledger.broken[1:] = True
     assert HardLabelGap().look(seen).status is CLEAR
     assert np.flatnonzero(~seen.ledger.broken).tolist() == [0]
+
+
+def test_experiments_that_break_what_the_suite_left() -> None:
+    seen = evidence(linear_bench(n=24, distance=0.1).at(0.09), PGD())
+    assert WeakSuite().look(seen).status is CLEAR
+    rows = [*seen.attacks, attack_row("rays", phase="check", broken=1)]
+    assert WeakSuite().look(replace(seen, attacks=rows)).status is CLEAR  # one is no evidence
+    found = WeakSuite().look(replace(seen, attacks=[*rows, attack_row("mi", phase="check", broken=2)]))
+    assert (found.status, found.value) == (RAISED, 3 / 24)
+    assert "(mi, rays)" in found.explanation
+    check_check(WeakSuite(), PGD())

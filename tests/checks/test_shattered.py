@@ -11,7 +11,7 @@ from nets import BOUNDS, Ripples, mlp, net_bench
 
 from auditor.access import Access
 from auditor.bench import linear_bench
-from auditor.lab import cosines
+from auditor.readings import cosines
 from auditor.record import FindingStatus
 from auditor.testing import check_check, evidence
 from auditor.threat import Norm, ThreatModel
