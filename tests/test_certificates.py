@@ -66,8 +66,8 @@ def audited(bench: Bench, search: Search, *certifiers: type[Certifier]) -> list[
     observation = observe(bench.target, bench.samples)
     ledger = Ledger.of(bench.samples, observation.clean_labels == bench.samples.labels, spared=found.spared)
     suite = [Stage(attack=FGSM(), title="fgsm")]
-    search.play(suite, ledger)
-    return settle(bench.samples, bench.threat, observation, ledger, suite, found.certified)
+    rows = search.play(suite, ledger)
+    return settle(bench.samples, bench.threat, observation, ledger, rows, found.certified)
 
 
 def test_the_union_of_all_proofs() -> None:

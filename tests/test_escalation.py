@@ -241,7 +241,7 @@ def test_a_doubt_is_not_answered_by_half() -> None:
 
 
 def test_where_nobody_is_left_nothing_is_left_to_doubt() -> None:
-    with asked(linear_bench(n=6, distance=0.1).at(0.3), with_checks(Unanswerable)) as (inquiry, rows):
+    with asked(linear_bench(n=6, distance=0.1).at(0.6), with_checks(Unanswerable)) as (inquiry, rows):
         assert inquiry.ledger.broken.all()
         after, belief = believe(inquiry, rows, escalate=True)
     assert len(after) == len(rows)

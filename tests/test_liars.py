@@ -436,7 +436,8 @@ def test_in_a_scan_each_lie_is_in_the_record_and_on_the_page(tmp_path: Path) -> 
     found = read_record(tmp_path / "out")
     n = sum(outcome.label == outcome.clean_label for outcome in found.outcomes)
     assert n >= 4
-    assert [(row.name, row.status, row.rejected) for row in found.attacks] == [
+    suite = [row for row in found.attacks if row.phase == "suite"]  # experiments of the checks may break some
+    assert [(row.name, row.status, row.rejected) for row in suite] == [
         ("outside_ball", "ran", {"outside the ball": n}),
         ("outside_bounds", "ran", {"outside the bounds": n}),
         ("nan", "ran", {"not finite": n}),
@@ -445,10 +446,11 @@ def test_in_a_scan_each_lie_is_in_the_record_and_on_the_page(tmp_path: Path) -> 
         ("claims_success", "ran", {"not misclassified": n}),
         ("raises", "error", {}),
     ]
-    assert found.attacks[-1].reason == "ZeroDivisionError: division by zero"
-    assert found.metrics.robust_accuracy == found.metrics.clean_accuracy
+    assert suite[-1].reason == "ZeroDivisionError: division by zero"
+    assert not any(row.broken for row in suite)
+    assert found.story[0].robust_accuracy == found.metrics.clean_accuracy
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for row in found.attacks:
+    for row in suite:
         for reason, count in row.rejected.items():
             assert re.search(rf">{row.name}</th><td>{reason}</td><td[^>]*>{count}<", page), (row.name, reason)
     assert "ZeroDivisionError: division by zero" in page
