@@ -17,8 +17,7 @@ demo: $(SETUP)  ## scan the bundled models and end with the report's path
 		--overwrite --out advaudit-out/natural
 	$(BIN)/advaudit scan examples/mnist/int8.onnx --config examples/mnist/natural.toml \
 		--overwrite --out advaudit-out/int8
-	$(BIN)/advaudit scan examples/mnist/robust.onnx --overwrite --out advaudit-out/robust || test $$? = 3
-	@echo "The last gate is inconclusive on purpose: the report says why its number is in doubt."
+	$(BIN)/advaudit scan examples/mnist/robust.onnx --overwrite --out advaudit-out/robust
 	@$(BIN)/advaudit report advaudit-out/robust advaudit-out/natural advaudit-out/int8 --out advaudit-out
 
 test: $(SETUP)  ## everything that is fast; what CI runs
