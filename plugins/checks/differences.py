@@ -17,6 +17,10 @@ STEP = 0.1
 """Half the distance of the two points, as a share of the way across the threat."""
 INWARD = 0.5
 """How far from the sample to a random point of the threat they lie, so that both sides are inside it."""
+LEAST = 8
+"""Samples below which a share says little."""
+COARSE = 0.5
+"""Share of the threat that two steps of eight bits may take up in a file that rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class Differences(Check):
     Takes a point within the threat and holds the file's central difference there against the gradient: in the direction
     in which the gradient promises most, and in that of a random half of the features; over a tenth of the threat, where
     the loss of a deep net may still be straight, and over what eight bits resolve, where an honest file does not round.
-    Either will do. Where the file does not move at all `steps` speaks. Costs nine forwards and backwards and eight
+    Either will do. Where the file does not move at all `steps` speaks. A file
+    that rounds is not judged under a threat of a few such steps. Costs nine forwards and backwards and eight
     queries a sample.
     """
 
@@ -57,6 +62,8 @@ class Differences(Check):
         x = evidence.samples.inputs[index].astype(np.float64)
         x = x + INWARD * (lab.problem(index, self.name).random_point().cpu().numpy() - x)
         slope = lab.slopes(x, index).gradient
+        if why := self._unfair(evidence, index, slope):
+            return self.finding(FindingStatus.INCONCLUSIVE, why, threshold=self.threshold)
         half = lab.rng(self.name).random(x.shape[1:]) < 0.5
         slopes = (slope, np.where(half, slope, 0.0))
         ways = [self._across(evidence, index, x, slope, fine) for slope in slopes for fine in (True, False)]
@@ -80,6 +87,19 @@ class Differences(Check):
             value=value,
             threshold=self.threshold,
         )
+
+    def _unfair(self, evidence: Evidence, index: Array, slope: Array) -> str | None:
+        """Why a slope of this file can't be told from what rounding makes of it, in words; None where it can."""
+        if len(index) < LEAST:
+            return f"{len(index)} samples are too few to say, it takes {LEAST}."
+        change = np.where(slope != 0, evidence.lab.furthest(index, slope) - evidence.samples.inputs[index], 0.0)
+        coarse = float(np.median(evidence.lab.stride(change, slope)))
+        if evidence.twin is not None and evidence.twin.surrogates and coarse > COARSE:
+            return (
+                "The file rounds, and the threat is no larger than a few steps of eight bits: over so short a way its "
+                "answers move by rounding more than by slope."
+            )
+        return None
 
     def _across(self, evidence: Evidence, index: Array, x: Array, slope: Array, fine: bool) -> Way:
         """What the margin does across x along a slope, over a tenth of the threat or, unless `fine`, over as much as

@@ -46,6 +46,15 @@ def test_boxes_of_the_samples_own_are_looked_across() -> None:
     assert (found.status, found.value) == (CLEAR, 0.0)
 
 
+def test_too_few_samples_say_nothing_and_rounding_outweighs_a_short_way() -> None:
+    assert CHECK.look(evidence(linear_bench(n=7).at(0.1))).status is INCONCLUSIVE
+    made = linear_bench(n=20, threat=ThreatModel(epsilon=2 / 255, bounds=BOUNDS))
+    assert CHECK.look(evidence(made)).status is CLEAR
+    plain = made.target.twin()
+    made.target.twin = lambda: replace(plain, surrogates=("QuantizeLinear: straight-through",))  # type: ignore[method-assign]
+    assert CHECK.look(evidence(made)).status is INCONCLUSIVE
+
+
 def test_an_honest_net_is_clear() -> None:
     assert CHECK.look(evidence(net_bench(mlp()))).status is CLEAR
 
