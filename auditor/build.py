@@ -68,7 +68,7 @@ def build_twin(
     if not module(probes.clone().requires_grad_()).requires_grad:
         why = "; ".join(surrogates) or "no operator has one"
         raise UnsupportedOperator(
-            f"The twin predicts what the file does, but has no gradient ({why}); the audit goes on gradient-free."
+            f"The file can be followed node by node, but has no gradient ({why}); the audit goes on gradient-free."
         )
     return Twin(
         module=module,

@@ -181,6 +181,8 @@ def _measured(finding: Finding) -> str:
 def _twin(record: Record) -> str:
     model = record.model
     text = f"Attacks searched on {words.TWINS.get(model.twin, model.twin)}; the file itself judged every candidate."
+    if record.threat.access != "gradient":
+        return f"The audit grants {record.threat.access} access only, so attacks got no gradients of the file."
     if model.twin == "none":
         text = f"The file has {words.TWINS['none']}"
         text += f": {model.twin_reason.rstrip('.')}." if model.twin_reason else "."

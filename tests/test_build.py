@@ -306,5 +306,5 @@ def test_scores_that_are_a_map_are_refused():
 
 
 def test_a_twin_without_any_gradient_is_no_twin():
-    with pytest.raises(UnsupportedOperator, match="predicts what the file does, but has no gradient"):
+    with pytest.raises(UnsupportedOperator, match="can be followed node by node, but has no gradient"):
         build(file(op("IsNaN", "z", "n"), op("Cast", "n", to=TensorProto.FLOAT)))
