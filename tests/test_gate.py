@@ -241,3 +241,15 @@ def test_a_model_that_was_attacked_without_gradients_does_not_pass_for_want_of_t
     assert "without gradients only" in rows[0].reason
     outsider = record(outcomes("w" * 100), model=without, fidelity=None, threat=threat_info(access="score"))
     assert judge(rules, outsider)[1] is Verdict.PASSED
+
+
+def test_a_model_that_nobody_followed_gradients_on_does_not_pass_though_it_has_a_twin() -> None:
+    """Random points alone, or attacks that were all skipped, say nothing of an attacker with gradients."""
+    rules = [Rule(metric="robust_accuracy", at_least=0.5)]
+    noise = [attack_row("noise", access="decision"), attack_row("pgd", status="skipped")]
+    thin = record(outcomes("w" * 100), attacks=noise, trust="unknown")
+    assert judge(rules, thin)[1] is Verdict.INCONCLUSIVE
+    assert judge(rules, msgspec.structs.replace(thin, trust="sound"))[1] is Verdict.PASSED
+    assert judge(rules, msgspec.structs.replace(thin, attacks=[*noise, attack_row("pgd")]))[1] is Verdict.PASSED
+    spatial = msgspec.structs.replace(thin, threat=threat_info(norm="spatial"))
+    assert judge(rules, spatial)[1] is Verdict.PASSED  # its attack tries the whole set
