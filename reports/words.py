@@ -71,7 +71,7 @@ ACCESS = {
     "score": "the attacker sees scores, not gradients",
     "decision": "the attacker sees labels only",
 }
-BLIND = "the attacker should know the model's gradients, but it has no twin: it was attacked without"
+BLIND = "the attacker should know the model's gradients, but it was attacked without them"
 NORMS = {
     "linf": "every feature may change by up to {epsilon}",
     "l2": "the change may have a Euclidean length of up to {epsilon}",
