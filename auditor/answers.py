@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from auditor.search import Search
 
 CONFIRMATION = "confirmation"
-"""What has a last try after the answers: nothing that they are made of."""
+"""What has a last try after the answers."""
 
 WORDS = {
     "margin": "losses that do not saturate, with many restarts",

@@ -1,7 +1,7 @@
 """Escalation: a doubt is answered with the attack that fits it, and what it breaks counts; then others have a last try.
 
-The report's number is the worst over the suite and all the answers. It can be trusted once an attack that shares
-nothing with them, without gradients or from a stand-in, does no better.
+The report's number is the worst over the suite and all the answers. It can be trusted once attacks of other kinds, or
+with draws of their own, do no better.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ SPOKEN = {"doubted": "In doubt", "tried": "Tried", "fell": "Fell"}
 @dataclass
 class Escalation:
     """How a number came about. rows: every stage, the suite's first. findings: as they are now. answered: ids of those
-    whose doubt was followed up to its end. tried: names of the answers so far, played: those of
-    which some attack ran. story: what was
-    claimed, doubted, tried, and what fell."""
+    whose doubt was followed up to its end. tried: names of the answers so far, played: those of which some attack ran.
+    story: what was claimed, doubted, tried, and what fell."""
 
     inquiry: Inquiry
     rows: list[AttackRow]

@@ -34,6 +34,7 @@ class Inquiry:
     seen: Measured
     deep: bool = False
     lab: Lab = field(init=False)
+    _measured: tuple[int, Fidelity | None] | None = None
 
     def __post_init__(self) -> None:
         self.lab = Lab(search=self.search, ledger=self.ledger, attacks=self.host.attacks, deep=self.deep)
@@ -46,10 +47,14 @@ class Inquiry:
 
     def fidelity(self) -> Fidelity | None:
         """The twin's agreement with the file on clean samples and on what has been broken so far."""
+        if self._measured is not None and self._measured[0] == len(self.ledger.adversarial):
+            return self._measured[1]  # nothing was broken since
         found = [self.ledger.adversarial[i] for i in sorted(self.ledger.adversarial)]
         points = np.stack(found) if found else self.search.samples.inputs[:0]
         CHANCE.begin(self.search.seed, "fidelity")
-        return measured_again(self.search.target, self.seen, points, self.search.execution)
+        measured = measured_again(self.search.target, self.seen, points, self.search.execution)
+        self._measured = (len(found), measured)
+        return measured
 
     def look(self, attacks: list[AttackRow], checks: Iterable[Check]) -> list[Finding]:
         """What these checks say after these stages."""

@@ -28,7 +28,7 @@ def stand_ins(job: Job, target: Target, twin: Twin | None, samples: Samples, obs
     ensemble of those."""
     makers: dict[str, Callable[[], Twin]] = {
         EXPECTED: partial(_expected, twin, observation),
-        SMOOTH: partial(_smooth, target, samples),
+        SMOOTH: partial(smoothed, target, samples.inputs),
         DISTILLATE: partial(_distillate, job, target, samples),
     }
     files = {name: surrogate.twin for name, surrogate in named(job.surrogates).items()}
@@ -54,10 +54,6 @@ def _expected(twin: Twin | None, observation: Observation) -> Twin:
     if not observation.randomised or not twin.random:
         raise ModelError("the model is not random, so there is nothing to average over")
     return expected(twin, DRAWS)
-
-
-def _smooth(target: Target, samples: Samples) -> Twin:
-    return smoothed(target, samples.inputs)
 
 
 def _distillate(job: Job, target: Target, samples: Samples) -> Twin:

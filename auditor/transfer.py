@@ -8,13 +8,11 @@ import numpy as np
 import torch
 
 from auditor.arena import Arena
-from auditor.attack import Reply
 from auditor.claims import Claims
 from auditor.errors import TargetUnavailable
 from auditor.ledger import UnitResult
 from auditor.losses import margin
 from auditor.oracle import attacked
-from auditor.problem import Problem
 from auditor.verify import Verifier
 
 
@@ -22,25 +20,20 @@ class Transferred(Claims):
     """Claims of an attack on a stand-in. Margins are the stand-in's, so what it calls solved is a candidate only, and
     each sample's best point is judged by the deployed model, and measured there, when its rows are done.
 
-    fooled: samples that the stand-in got wrong at a point inside the threat model. right: those that it has right on
-    the clean input. Both are what the protocols for transfer count (`auditor.protocols`).
+    right: samples that the stand-in has right on the clean input, which the protocols for transfer count
+    (`auditor.protocols`) beside those that it got wrong at a point inside the threat model.
     """
 
     def __init__(self, arena: Arena, verifier: Verifier, right: np.ndarray):
         super().__init__(arena, verifier)
         self.right = right
-        self.fooled = np.zeros(len(arena.index), bool)
-
-    def examine(self, reply: Reply, slots: np.ndarray, active: np.ndarray, problem: Problem) -> np.ndarray:
-        broke = super().examine(reply, slots, active, problem)
-        self.fooled = self.arena.margin < 0
-        return broke
 
     def result(self, seconds: float, error: str | None, width: int) -> UnitResult:
         """What this unit did; margins are those that the deployed model has at the points that the stand-in led to."""
+        fooled = self.arena.margin < 0
         self._measure()
         found = super().result(seconds, error, width)
-        return replace(found, right=self.right, fooled=self.fooled)
+        return replace(found, right=self.right, fooled=fooled)
 
     def _measure(self) -> None:
         """Put the deployed model's margins in place of the stand-in's, where it gives scores: a query a sample."""

@@ -18,12 +18,12 @@ NORMS = (Norm.LINF, Norm.L2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps(Check):
+class Pair(Check):
     """Two attacks on the same samples, and how often each succeeds."""
 
     severity: ClassVar[Severity] = Severity.WARNING
 
-    def pair(self, evidence: Evidence, *attacks: tuple[str, dict[str, object]]) -> list[Played] | Finding:
+    def played(self, evidence: Evidence, *attacks: tuple[str, dict[str, object]]) -> list[Played] | Finding:
         """What each attack did to the same samples; an inconclusive finding where one can't be played."""
         lab = evidence.lab
         if evidence.threat.norm not in NORMS or evidence.threat.boxes:
@@ -39,7 +39,7 @@ class Steps(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneStep(Steps):
+class OneStep(Pair):
     """Many small steps go everywhere that one large step goes, and further. Where the one step breaks samples that the
     many do not, the gradient along the way leads astray.
 
@@ -59,7 +59,7 @@ class OneStep(Steps):
     answers: ClassVar[tuple[str, ...]] = ("margin", "square")
 
     def look(self, evidence: Evidence) -> Finding:
-        played = self.pair(evidence, ("fgsm", {}), ("bim", {"steps": 20}))
+        played = self.played(evidence, ("fgsm", {}), ("bim", {"steps": 20}))
         if isinstance(played, Finding):
             return played
         one, many = (part.broken for part in played)
@@ -75,7 +75,7 @@ class OneStep(Steps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomStep(Steps):
+class RandomStep(Pair):
     """Training against one-step attacks can bend the loss right at the data, so that the gradient there leads nowhere.
     A random step first leaves the bend behind: where it makes one-step attacks much stronger, the robustness against
     them was never there.
@@ -97,7 +97,7 @@ class RandomStep(Steps):
     answers: ClassVar[tuple[str, ...]] = ("margin",)
 
     def look(self, evidence: Evidence) -> Finding:
-        played = self.pair(evidence, ("fgsm", {}), ("rfgsm", {}))
+        played = self.played(evidence, ("fgsm", {}), ("rfgsm", {}))
         if isinstance(played, Finding):
             return played
         plain, random = (part.broken for part in played)
