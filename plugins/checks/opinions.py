@@ -85,7 +85,8 @@ class RandomGap(Opinion):
 
     def ask(self, evidence: Evidence, index: np.ndarray) -> list[Played] | str:
         lab = evidence.lab
-        return [lab.play(lab.attack("noise", steps=10_000 if lab.deep else 200), index)]
+        steps, at_once = (625, 16) if lab.deep else (200, 1)
+        return [lab.play(lab.attack("noise", steps=steps, at_once=at_once), index)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class HardLabelGap(Opinion):
     """An attack that sees nothing but labels is far weaker than one with gradients. Where it wins all the same, scores
     and gradients of the model lead astray.
 
-    RayS under linf, the walk along the boundary under l2. Costs up to 300 queries on up to 16 samples; with `--deep`
+    RayS under linf, HopSkipJump under l2. Costs up to 300 queries on up to 16 samples; with `--deep`
     2,000 on 128.
     """
 
@@ -116,8 +117,7 @@ class HardLabelGap(Opinion):
         if norm not in (Norm.LINF, Norm.L2):
             return f"No bundled attack on labels alone is for {norm}; a plugin may bring one."
         name = "rays" if norm is Norm.LINF else "hopskipjump"
-        steps = (2000 if lab.deep else 300) if norm is Norm.LINF else (60 if lab.deep else 10)
-        return [lab.play(lab.attack(name, steps=steps), index)]
+        return [lab.play(lab.attack(name, steps=2000 if lab.deep else 300), index)]
 
 
 @dataclass(frozen=True, kw_only=True)
