@@ -45,8 +45,8 @@ class Binarisation(Check):
     source: ClassVar[str] = "Zimmermann et al. 2022 (https://arxiv.org/abs/2206.13991): pass from 0.95 on"
     severity: ClassVar[Severity] = Severity.CRITICAL
     raised_if: ClassVar[str] = (
-        "The attack finds the planted adversarial example on less than 95 % of the samples, with 95 % confidence, and "
-        "random points find it on less than half."
+        f"The attack finds the planted adversarial example on less than {limit('binarisation'):.0%} of the samples, "
+        f"with 95% confidence, and random points find it on less than {limit('binarisation.random'):.0%}."
     )
     advice: ClassVar[str] = (
         "Adapt the attack to the model until it finds what was planted: more steps, another loss, gradients that get "

@@ -42,8 +42,9 @@ class Differences(Check):
     source: ClassVar[str] = "Athalye et al. 2018 (gradients that are not the derivative); the figures are measured"
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "On more than 20 % of what was tried where the file moves, its central difference and the gradient differ by "
-        "more than half of the larger, both over a tenth of the threat and over what eight bits resolve."
+        f"On more than {limit('differences'):.0%} of what was tried where the file moves, its central difference and "
+        f"the gradient differ by more than {limit('differences.off'):.0%} of the larger, both over a tenth of the "
+        "threat and over what eight bits resolve."
     )
     advice: ClassVar[str] = (
         "Look for custom backward passes and for stand-ins (`advaudit doctor` names them and compares twin and file); "

@@ -10,6 +10,7 @@ import numpy as np
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
 from auditor.lab import Slopes
+from auditor.limits import limit
 from auditor.readings import TINY, Array, flat, hindrance
 from auditor.record import Finding, FindingStatus, Severity
 
@@ -36,8 +37,8 @@ class Stationarity(Check):
     )
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "In the median over the samples that stand more than 75 % of what the linearised margin could be moved is "
-        "still open at the best point that was found."
+        f"In the median over the samples that stand more than {limit('fosc'):.0%} of what the linearised margin could "
+        "be moved is still open at the best point that was found."
     )
     advice: ClassVar[str] = (
         "Run more steps and restarts of a white-box attack on what stands, with the margin as its loss."

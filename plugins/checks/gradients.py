@@ -79,7 +79,8 @@ class NoGradients(Check):
     source: ClassVar[str] = "Carlini et al. 2019 (gradient-free attacks beside gradient-based ones)"
     severity: ClassVar[Severity] = Severity.INFO
     raised_if: ClassVar[str] = (
-        "there is no twin, nothing leads from its scores back to its input, or no stage of the suite followed gradients"
+        "There is no twin, nothing leads from its scores back to its input, or no stage of the suite followed "
+        "gradients."
     )
     advice: ClassVar[str] = (
         "Read the number as what a gradient-free attacker achieved; `advaudit doctor` says what a twin lacks."

@@ -35,7 +35,8 @@ class Linearity(Check):
     )
     severity: ClassVar[Severity] = Severity.INFO
     raised_if: ClassVar[str] = (
-        "In the median over the samples one linear step achieves less than 10 % of what twenty steps do."
+        f"In the median over the samples one linear step achieves less than {limit('linearity'):.0%} of what {STEPS} "
+        "steps do."
     )
     advice: ClassVar[str] = "Believe no robustness against one-step attacks (FGSM) of this model."
     technique: ClassVar[str] = "AML.T0043.000"

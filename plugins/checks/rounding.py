@@ -9,6 +9,7 @@ import numpy as np
 
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
+from auditor.limits import limit
 from auditor.record import Finding, FindingStatus, Severity
 from auditor.verify import reached
 
@@ -28,7 +29,9 @@ class Rounding(Check):
     title: ClassVar[str] = "Examples that do not survive eight bits"
     source: ClassVar[str] = "advaudit; Kurakin et al. 2017"
     severity: ClassVar[Severity] = Severity.INFO
-    raised_if: ClassVar[str] = "more than 10 % of the adversarial examples are none any more once rounded to eight bits"
+    raised_if: ClassVar[str] = (
+        f"More than {limit('rounding'):.0%} of the adversarial examples are none any more once rounded to eight bits."
+    )
     advice: ClassVar[str] = 'Where the model sees pictures of eight bits only, say so: `grid = "1/255"` in [[threat]].'
     again: ClassVar[bool] = True
 

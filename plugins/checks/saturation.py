@@ -38,8 +38,9 @@ class Saturation(Check):
     )
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "On more than 1 % of the samples the float32 cross-entropy has a gradient below 1.2e-38 while the margin's is "
-        "fine, the two best logits are more than 88 apart, or the probabilities are exactly 0 and 1."
+        f"On more than {limit('saturation'):.0%} of the samples the float32 cross-entropy has a gradient below "
+        f"1.2e-38 while the margin's is fine, the two best logits are more than {limit('saturation.gap'):g} apart, or "
+        "the probabilities are exactly 0 and 1."
     )
     advice: ClassVar[str] = (
         "Believe no evaluation that climbs the cross-entropy of these scores; divide the logits by a constant, or "
@@ -105,8 +106,8 @@ class Vanishing(Check):
     source: ClassVar[str] = "Athalye et al. 2018 (vanishing gradients); the figure is measured"
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "On more than 15 % of the samples the margin moves over five times as far as the twin's gradient allows "
-        "anywhere in the threat."
+        f"On more than {limit('vanishing'):.0%} of the samples the margin moves over {limit('vanishing.times'):g} "
+        "times as far as the twin's gradient allows anywhere in the threat."
     )
     advice: ClassVar[str] = (
         "Look for steep sigmoids and other steps in the model; attack a copy in which they are less steep."

@@ -36,8 +36,8 @@ class Shattered(Check):
     )
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "On more than 10 % of the samples the median cosine between the gradients at a sample and at points a tenth of "
-        "epsilon away is below 0.1."
+        f"On more than {limit('shattered'):.0%} of the samples the median cosine between the gradients at a sample "
+        f"and at points a tenth of epsilon away is below {limit('shattered.cosine'):g}."
     )
     advice: ClassVar[str] = (
         "Look for steep terms that cancel and for activations that jump; average gradients over a neighbourhood, or "

@@ -36,8 +36,8 @@ class Steps(Check):
     source: ClassVar[str] = "Athalye et al. 2018 (shattered gradients of quantised inputs); the figures are measured"
     severity: ClassVar[Severity] = Severity.WARNING
     raised_if: ClassVar[str] = (
-        "On more than 2 % of the samples the file answers exactly as at the sample, up to float32's rounding, after a "
-        "step along the gradient of a sixteenth of the threat."
+        f"On more than {limit('steps'):.0%} of the samples the file answers exactly as at the sample, up to float32's "
+        "rounding, after a step along the gradient of a sixteenth of the threat."
     )
     advice: ClassVar[str] = (
         "Look for rounding, comparisons or coarse scales in the file, in front and inside; attack a copy without them, "
