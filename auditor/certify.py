@@ -15,10 +15,13 @@ from auditor.twin import Twin
 
 @dataclass(frozen=True)
 class Certificates:
-    """certified: bool `[n]`, samples proven unbreakable. witness: arrays that let anyone repeat the proof."""
+    """certified: bool `[n]`, samples proven unbreakable. witness: arrays that let anyone repeat the proof. radii: float
+    `[n]`, distances in the threat's norm within which there is no adversarial example, None where only epsilon was
+    asked about."""
 
     certified: np.ndarray
     witness: dict[str, np.ndarray]
+    radii: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

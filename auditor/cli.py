@@ -102,13 +102,16 @@ def plugins_dir(command: Any) -> Any:
 @click.option(
     "--escalate/--no-escalate", default=None, help="Answer doubts with more attacks; default yes, with a suite."
 )
+@click.option(
+    "--hardness/--no-hardness", default=None, help="Look for each class's distances and confusions; default as above."
+)
 @click.option("--deep", is_flag=True, help="Also run the checks that cost much.")
 @click.option("--surrogate", "surrogates", multiple=True, metavar="FILE", help="A model to transfer from; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The record's directory; default advaudit-out/STEM.")
 @click.option("--resume", is_flag=True, help="Go on with a scan that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the record in --out.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
-@click.option("--format", "formats", multiple=True, metavar="NAME", help="Reports to write; default html. Repeatable.")
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="Reports; default html and csv. Repeatable.")
 @click.option("--trust-model", is_flag=True, help="Let the model run its own code (.pt2, TorchScript).")
 @click.option("--go-on", is_flag=True, help="Scan even where the clean accuracy is near chance.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto")
@@ -140,6 +143,30 @@ def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None
     entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]
     for path in render(host, entries, formats or ("html",), out or entries[0].folder):
         click.echo(path)
+    return 0
+
+
+@main.command()
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["text", "markdown", "html", "json", "csv"]),
+    help="text (default) is printed, the others are written. Repeatable.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory; default: the last record's.")
+@click.option("--across-threats", is_flag=True, help="Compare though the threats differ; the result says so.")
+def compare(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None, across_threats: bool) -> int:
+    """Compare RECORDS of the same samples in pairs: what changed, by class, and which samples flipped.
+
+    The first record is the baseline, each other one is compared with it. It judges nothing: the exit code is 0, or 2
+    where the records can't be compared.
+    """
+    from auditor.compare import present
+
+    for line in present(records, formats or ("text",), out, across_threats=across_threats):
+        click.echo(line)
     return 0
 
 

@@ -69,6 +69,9 @@ class SearchTable(Table, frozen=True, kw_only=True):
     """[search] leak: share of a gradient that passes where a quantised value saturates. suite: by the access where it
     is left out. escalate: whether doubts are answered with further attacks; where it is left out, with a suite but not
     with stages of one's own. deep: whether checks that cost much run. surrogates: files to transfer from.
+    hardness: whether each class's distances and confusions are looked for; where it is left out, as for escalate.
+    distances: the minimum-norm attack that does so, `NAME:option=value,…` as for --attack; the one that fits the norm
+    where it is left out.
     """
 
     suite: str | None = None
@@ -79,6 +82,17 @@ class SearchTable(Table, frozen=True, kw_only=True):
     escalate: bool | None = None
     deep: bool = False
     surrogates: list[str] = []
+    hardness: bool | None = None
+    distances: str = ""
+
+
+class ProtectTable(Table, frozen=True, kw_only=True):
+    """[[protect]] a confusion that must not happen. label: a class, by its name or number; into: another, any if left
+    out. cost: of one such error, where every other costs 1."""
+
+    label: str | int
+    into: str | int | None = None
+    cost: Annotated[float, Meta(gt=0, le=1e9)] = 10.0
 
 
 class RunTable(Table, frozen=True, kw_only=True):
@@ -102,6 +116,7 @@ class Config(Table, frozen=True, kw_only=True):
     search: SearchTable = field(default_factory=SearchTable)
     attack: list[dict[str, Any]] = field(default_factory=list)
     defense: list[dict[str, Any]] = field(default_factory=list)
+    protect: list[ProtectTable] = field(default_factory=list)
     run: RunTable = field(default_factory=RunTable)
     gate: list[Rule] = field(default_factory=list)
 

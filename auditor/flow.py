@@ -7,6 +7,7 @@ from auditor.certificates import certify
 from auditor.chance import CHANCE
 from auditor.escalation import believe
 from auditor.events import Finished, Listener, Notice, Observed
+from auditor.explore import explore
 from auditor.folder import Folder, finished
 from auditor.gate import judged
 from auditor.host import Host
@@ -21,6 +22,7 @@ from auditor.record import Record
 from auditor.search import Search
 from auditor.stand_ins import stand_ins
 from auditor.verify import Verifier
+from auditor.weigh import weigh
 from auditor.write import compose
 
 
@@ -68,12 +70,17 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
+        explored = explore(search, ledger, job.suite, attacks, host.attacks, job.distances) if job.hardness else None
+        attacks += explored.rows if explored else []
         inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
         attacks, belief = believe(inquiry, attacks, escalate=job.escalate)
 
-        outcomes = settle(samples, job.threat, observation, ledger, attacks, certificates.certified)
-        proof = evidence(samples, job.threat, ledger)
-        record = compose(job, host, search, plan, outcomes, proof, attacks, belief, certificates, seen.why_none)
+        outcomes = settle(samples, job.threat, observation, ledger, attacks, certificates)
+        proof = evidence(samples, job.threat, ledger, explored)
+        hardness = weigh(explored, outcomes, samples, job.threat, job.confusions) if explored else None
+        record = compose(
+            job, host, search, plan, outcomes, proof, attacks, belief, certificates, seen.why_none, hardness
+        )
         record = folder.finish(judged(record, job.rules), proof, certificates.witness)
     listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))
     return record

@@ -153,7 +153,7 @@ def _doubt(metric: str, record: Record) -> str | None:
     """Why a robust accuracy that looks high enough still does not pass."""
     if metric != "robust_accuracy":
         return None
-    if errored := [row.name for row in record.attacks if row.status == "error"]:
+    if errored := [row.name for row in record.attacks if row.status == "error" and row.phase != "hardness"]:
         return f"the attack {errored[0]} ended with an error, so what it would have broken is not known"
     if not any(row.status == "ran" for row in record.attacks) and record.metrics.attack_success_rate is None:
         return "no attack ran"

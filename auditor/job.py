@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from auditor.access import Access
 from auditor.execution import Execution
 from auditor.gate import Rule
 from auditor.record import Plugin
+from auditor.risk import Confusion
 from auditor.samples import Samples
 from auditor.suite import Stage, for_norm
 from auditor.target import Target
@@ -31,7 +32,9 @@ class Job:
     output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
     passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
     memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether doubts are
-    answered with further attacks. deep: whether checks that cost much run. surrogates: stand-ins to transfer from.
+    answered with further attacks. deep: whether checks that cost much run. hardness: whether distances are looked
+    for, with the attack `distances`, or the one that fits. confusions: that the user protects. suite_name: of the
+    stages, empty for the user's own. surrogates: stand-ins to transfer from.
     go_on: scan even where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may
     happen to one that is there. command: how to repeat it. plugins: those that were loaded, which a resumed scan must
     share.
@@ -55,6 +58,10 @@ class Job:
     certify: bool = True
     escalate: bool = True
     deep: bool = False
+    hardness: bool = True
+    distances: str = ""
+    confusions: list[Confusion] = field(default_factory=list)
+    suite_name: str = ""
     surrogates: list[Target] = field(default_factory=list)
     go_on: bool = False
     resume: bool = False
@@ -94,6 +101,7 @@ class Job:
             "leak": self.leak,
             "certify": self.certify,
             "escalate": self.escalate,
+            "hardness": [self.hardness, self.distances, [astuple(one) for one in self.confusions]],
             "deep": self.deep,
             "surrogates": [surrogate.sha256 for surrogate in self.surrogates],
             "versions": versions(),

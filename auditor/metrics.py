@@ -71,6 +71,9 @@ def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None) -> list[Cla
                 robust_accuracy=whole.robust_accuracy,
                 interval=whole.robust_accuracy_interval,
                 turns_into=min(turned, key=lambda k: (-turned[k], k)) if turned else None,
+                misclassified=whole.statuses[Status.MISCLASSIFIED],
+                broken=whole.statuses[Status.BROKEN],
+                certified=whole.statuses[Status.CERTIFIED],
             )
         )
     return rows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from auditor.certificates import Certified
 from auditor.errors import SelfContradiction
+from auditor.explore import Explored
 from auditor.ledger import Ledger
 from auditor.observe import Observation
 from auditor.record import AttackRow, Outcome, Spent, Status
@@ -18,20 +20,24 @@ def settle(
     observation: Observation,
     ledger: Ledger,
     attacks: list[AttackRow],
-    certified: np.ndarray,
+    proved: Certified,
 ) -> list[Outcome]:
     """An outcome for each sample, in their order.
 
-    Raises SelfContradiction where a sample is certified and broken: then the tool is wrong, and no number is given.
+    Raises SelfContradiction where a sample is certified and broken, or has an example within its certified radius: then
+    the tool is wrong, and no number is given.
     """
-    both = np.flatnonzero(certified & ledger.broken)
+    both = np.flatnonzero((proved.certified & ledger.broken) | (ledger.nearest < proved.radii))
     if len(both):
         ids = ", ".join(str(int(i)) for i in samples.ids[both[:5]])
         raise SelfContradiction(
             f"{len(both)} samples (ids {ids}) were certified and broken at once; this is a bug in the certifier or "
             "the verifier, please report it with the record's journal."
         )
-    return [_outcome(i, samples, threat, observation, ledger, attacks, bool(certified[i])) for i in range(len(samples))]
+    return [
+        _outcome(i, samples, threat, observation, ledger, attacks, bool(proved.certified[i]), float(proved.radii[i]))
+        for i in range(len(samples))
+    ]
 
 
 def _outcome(
@@ -42,6 +48,7 @@ def _outcome(
     ledger: Ledger,
     attacks: list[AttackRow],
     certified: bool,
+    radius: float,
 ) -> Outcome:
     broken = bool(ledger.broken[i])
     if broken:
@@ -69,14 +76,17 @@ def _outcome(
         spent=Spent(forwards=forwards, backwards=backwards, queries=queries),
         nearest=float(ledger.nearest[i]) if np.isfinite(ledger.nearest[i]) else None,
         ranged=bool(ledger.ranged[i]),
+        radius=radius if ledger.correct[i] else 0.0,
     )
 
 
-def evidence(samples: Samples, threat: ThreatModel, ledger: Ledger) -> dict[str, np.ndarray]:
+def evidence(
+    samples: Samples, threat: ThreatModel, ledger: Ledger, explored: Explored | None = None
+) -> dict[str, np.ndarray]:
     """What anyone needs to replay the adversarial examples: `id, x, x_adv, label, adversarial_label`, one row each.
 
     With them goes what of the threat is an array: `lower, upper` of each example's box, or `weights` and `frozen`. What
-    distance stages found is in the same columns behind `near_`.
+    distance stages found is in the same columns behind `near_`, what runs towards a class found behind `pair_`.
     """
     index = np.flatnonzero(ledger.broken)
     shape = samples.inputs.shape[1:]
@@ -95,6 +105,16 @@ def evidence(samples: Samples, threat: ThreatModel, ledger: Ledger) -> dict[str,
             "near_x_adv": np.stack([ledger.nearest_point[i] for i in near]),
             "near_label": samples.labels[near],
             "near_adversarial_label": ledger.nearest_label[near],
+        }
+    if explored is not None and (runs := sorted(explored.reached.points)):
+        reached = explored.reached
+        own = np.array([reached.index[run] for run in runs])
+        arrays |= {
+            "pair_id": samples.ids[own],
+            "pair_x": samples.inputs[own],
+            "pair_x_adv": np.stack([reached.points[run] for run in runs]),
+            "pair_label": samples.labels[own],
+            "pair_adversarial_label": np.array([reached.target[run] for run in runs], np.int64),
         }
     if threat.boxes and samples.lower is not None and samples.upper is not None:
         arrays |= {"lower": samples.lower[index], "upper": samples.upper[index]}

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from auditor.errors import RecordError
+from auditor.hardness import CurvePoint, Hardness
 from auditor.protocols import TransferCounts
 
 SCHEMA = 1
@@ -166,6 +167,11 @@ class ClassRow(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
     turns_into: int | None = None
     """The label that most of this class's adversarial examples get."""
+    misclassified: int = 0
+    """Natural errors: wrong without an attack."""
+    broken: int = 0
+    """Boundary errors: right at the sample, wrong inside the threat. Both together are the robust errors found."""
+    certified: int = 0
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -180,7 +186,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """One sample's result. distance is in the threat's norm, in sample units; None where nothing was found.
 
     nearest: distance of the nearest adversarial example that a distance stage found, which may lie beyond epsilon.
-    ranged: a distance stage ran its full budget on it.
+    ranged: a distance stage ran its full budget on it. radius: a certifier proved that none is nearer; 0 where none
+    says anything. Its true distance lies between the two.
     """
 
     id: int
@@ -194,6 +201,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     spent: Spent = Spent()
     nearest: float | None = None
     ranged: bool = False
+    radius: float = 0.0
 
 
 class AttackRow(Struct, frozen=True, kw_only=True):
@@ -205,8 +213,8 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     that enters and withstands all its rounds. source: whose gradients it followed. transfer: what became of its
     examples on the stand-in and on the model, where that is not the twin. sample: how many it met at most,
     drawn uniformly; 0 for all. phase: `suite`, `check` for an
-    experiment of a check, `answer` to a doubt, or `confirmation` after the answers. because: the
-    findings that it answered.
+    experiment of a check, `answer` to a doubt, `confirmation` after the answers, or `hardness` for the search for
+    distances. because: the findings that it answered.
     """
 
     name: str
@@ -269,6 +277,14 @@ class Chapter(Struct, frozen=True, kw_only=True):
     stages: list[str] = field(default_factory=list)
 
 
+class Step(Struct, frozen=True, kw_only=True):
+    """What to do next, and why. command: to run, empty where it is nothing that advaudit does."""
+
+    what: str
+    why: str
+    command: str = ""
+
+
 class RuleRow(Struct, frozen=True, kw_only=True):
     """One rule of the gate as it was judged, in words and numbers."""
 
@@ -281,11 +297,6 @@ class RuleRow(Struct, frozen=True, kw_only=True):
 
 class Gate(Struct, frozen=True, kw_only=True):
     rules: list[RuleRow]
-
-
-class CurvePoint(Struct, frozen=True, kw_only=True):
-    epsilon: float
-    robust_accuracy: float
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -320,6 +331,12 @@ class Record(Struct, frozen=True, kw_only=True):
     story: list[Chapter] = field(default_factory=list)
     checks: Spent = Spent()
     """Passes of the checks' own experiments."""
+    hardness: Hardness | None = None
+    """Where it is weak; None where that was not asked for."""
+    suite: str = ""
+    """The name of the suite that was played, empty for stages of one's own."""
+    next_steps: list[Step] = field(default_factory=list)
+    """What to do next, the most urgent first."""
 
     @property
     def blind(self) -> bool:
@@ -344,7 +361,11 @@ class Entry:
 
 def digest_outcomes(outcomes: list[Outcome], evidence: dict[str, np.ndarray]) -> str:
     """SHA-256 over every outcome and every byte of evidence: equal for two runs of the same execution."""
-    digest = hashlib.sha256(msgspec.json.encode(outcomes))
+    told = [msgspec.to_builtins(outcome) for outcome in outcomes]
+    for outcome in told:
+        if not outcome["radius"]:  # older records have none
+            del outcome["radius"]
+    digest = hashlib.sha256(msgspec.json.encode(told))
     for name in sorted(evidence):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(evidence[name]).tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 from auditor.chance import CHANCE
 from auditor.curve import curve, median_distance
 from auditor.errors import RecordError
+from auditor.hardness import Runs
 from auditor.host import Host
 from auditor.metrics import measure
+from auditor.pairs import pairs_of
 from auditor.preprocess import Preprocess
 from auditor.record import Record, Status, check_whole, read_evidence, read_record
 from auditor.target import Target, TargetOptions
@@ -28,7 +31,8 @@ COLUMNS = ("id", "x", "x_adv", "label", "adversarial_label")
 class Replay:
     """n examples were replayed, `held` of them still are adversarial; failures: reason to count.
 
-    near, near_held: the same of the nearest examples that distance stages found.
+    near, near_held: the same of the nearest examples that distance stages found. pairs, pairs_held: and of those that
+    runs towards a class found.
     """
 
     n: int
@@ -36,11 +40,13 @@ class Replay:
     failures: dict[str, int]
     near: int = 0
     near_held: int = 0
+    pairs: int = 0
+    pairs_held: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether every example holds."""
-        return self.held == self.n and self.near_held == self.near
+        return (self.held, self.near_held, self.pairs_held) == (self.n, self.near, self.pairs)
 
     @property
     def text(self) -> str:
@@ -49,6 +55,7 @@ class Replay:
             return "The record holds no adversarial examples, so there is nothing to replay."
         lost = "; ".join(f"{count} {reason}" for reason, count in self.failures.items())
         near = f", {self.near_held} of {self.near} nearest ones" if self.near else ""
+        near += f", {self.pairs_held} of {self.pairs} towards a class" if self.pairs else ""
         return f"{self.held} of {self.n} adversarial examples{near} hold on the model{f' ({lost})' if lost else ''}."
 
 
@@ -78,22 +85,38 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
         if (reason := _fails(known, evidence, row, target)) is not None:
             failures[reason] += 1
     held = n - failures.total()
-    near = _nearest(evidence)
-    endless = msgspec.structs.replace(known, threat=msgspec.structs.replace(known.threat, epsilon=None))
-    distances = {outcome.id: outcome.nearest for outcome in known.outcomes}
-    for row in range(len(near["id"])):
-        reason = _fails(endless, near, row, target)
-        if reason is None and not _as_far(known, near, row, distances.get(int(near["id"][row]))):
+    near, pairs = (columns(evidence, prefix) for prefix in ("near_", "pair_"))
+    near_held = _held_at(known, near, [outcome.nearest for outcome in known.outcomes], target, failures)
+    pairs_held = _held_at(known, pairs, known.hardness.runs.distances if known.hardness else [], target, failures)
+    return Replay(n, held, dict(failures), len(near["id"]), near_held, len(pairs["id"]), pairs_held)
+
+
+def _held_at(
+    record: Record,
+    evidence: dict[str, np.ndarray],
+    claimed: Sequence[float | None],
+    target: Target,
+    failures: Counter[str],
+) -> int:
+    """How many of these examples hold, at any distance, and are as far away as is claimed; the others are counted.
+    claimed: in the order of the evidence, None where there is no example."""
+    endless = msgspec.structs.replace(record, threat=msgspec.structs.replace(record.threat, epsilon=None))
+    held = 0
+    for row, distance in enumerate(d for d in claimed if d is not None):
+        reason = _fails(endless, evidence, row, target)
+        if reason is None and not _as_far(record, evidence, row, distance):
             reason = "another distance than recorded"
-        if reason is not None:
+        if reason is None:
+            held += 1
+        else:
             failures[reason] += 1
-    m = len(near["id"])
-    return Replay(n, held, dict(failures), m, m - (failures.total() - (n - held)))
+    return held
 
 
-def _nearest(evidence: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What distance stages found, in the columns of the evidence."""
-    near = {name: evidence.get(f"near_{name}", evidence[name][:0]) for name in COLUMNS}
+def columns(evidence: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """What stands behind a prefix, in the columns of the evidence: `near_` what distance stages found, `pair_` what
+    runs towards a class did."""
+    near = {name: evidence.get(f"{prefix}{name}", evidence[name][:0]) for name in COLUMNS}
     return near | {name: evidence[name] for name in ("weights", "frozen") if name in evidence}
 
 
@@ -109,8 +132,9 @@ def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
         raise RecordError(f"The evidence lacks {', '.join(sorted(missing))}; scan again.")
     _check_columns(evidence)
     near = [outcome.id for outcome in record.outcomes if outcome.nearest is not None]
-    if near != _nearest(evidence)["id"].tolist():
+    if near != columns(evidence, "near_")["id"].tolist():
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
+    _check_pairs(record, columns(evidence, "pair_"))
     epsilon = record.threat.epsilon
     measured = measure(record.outcomes, certified=record.metrics.certified_accuracy is not None)
     told = msgspec.structs.replace(measured, median_distance=median_distance(record.outcomes, epsilon))
@@ -130,9 +154,21 @@ def _check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
         )
 
 
+def _check_pairs(record: Record, evidence: dict[str, np.ndarray]) -> None:
+    """Raise RecordError unless runs, their examples, and the pairs that they make agree."""
+    known = record.hardness
+    runs = known.runs if known else Runs()
+    found = [(i, t) for i, t, d in zip(runs.ids, runs.targets, runs.distances, strict=False) if d is not None]
+    there = list(zip(evidence["id"].tolist(), evidence["adversarial_label"].tolist(), strict=True))
+    if found != there or len({len(runs.ids), len(runs.targets), len(runs.distances), len(runs.saliency)}) > 1:
+        raise RecordError("The record's runs towards a class and their evidence differ; one of the two was changed.")
+    if known is not None and known.pairs != pairs_of(record, runs):
+        raise RecordError("The record's pairs are not those of its runs; one of the two was changed.")
+
+
 def _check_columns(evidence: dict[str, np.ndarray]) -> None:
     """Raise RecordError where columns that belong together differ in length or kind."""
-    for prefix in ("", "near_"):
+    for prefix in ("", "near_", "pair_"):
         names = [f"{prefix}{name}" for name in COLUMNS]
         there = [name for name in names if name in evidence]
         if there and there != names:

@@ -21,6 +21,7 @@ from auditor.host import Host
 from auditor.job import Job, slug
 from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
+from auditor.risk import Confusion
 from auditor.samples import SamplesOptions
 from auditor.sources import RESERVED
 from auditor.spatial import reach
@@ -100,7 +101,11 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         leak=config.search.leak,
         memory=config.run.memory,
         certify=config.search.certify if options["certify"] is None else options["certify"],
-        escalate=escalates(config, options),
+        escalate=by_default(config, options, options["escalate"], config.search.escalate),
+        hardness=by_default(config, options, options["hardness"], config.search.hardness),
+        distances=config.search.distances,
+        confusions=confusions(config, loaded.class_names or target.class_names, target.classes),
+        suite_name=suite_name(config, options, access),
         deep=options["deep"] or config.search.deep,
         surrogates=outside,
         go_on=options["go_on"],
@@ -192,13 +197,40 @@ def _spatial(table: ThreatTable, threat: ThreatModel, shape: tuple[int, ...]) ->
     return replace(threat, **{"translation": reach(shape)} | given)
 
 
-def escalates(config: Config, options: dict[str, Any]) -> bool:
-    """Whether doubts are answered: as was said, else with a suite; who names the attacks gets these and no more."""
-    if options["escalate"] is not None:
-        return bool(options["escalate"])
-    if config.search.escalate is not None:
-        return config.search.escalate
-    return not options["attacks"] and (bool(options["suite"]) or not config.attack)
+def by_default(config: Config, options: dict[str, Any], *said: bool | None) -> bool:
+    """Whether doubts are answered, and distances looked for: as the command line says, else the plan, else with a
+    suite; who names the attacks gets these and no more."""
+    known = [answer for answer in said if answer is not None]
+    return known[0] if known else bool(suite_name(config, options, Access.GRADIENT))
+
+
+def suite_name(config: Config, options: dict[str, Any], access: Access) -> str:
+    """The name of the suite that is played, empty for stages of the user's own."""
+    if options["attacks"]:
+        return ""
+    if not options["suite"] and config.attack:
+        return ""
+    return str(options["suite"] or config.search.suite or BY_ACCESS[access])
+
+
+def confusions(config: Config, names: tuple[str, ...] | None, classes: int) -> list[Confusion]:
+    """The confusions that the user protects. Raises UsageError for a class that the model hasn't."""
+
+    def number(given: str | int) -> int:
+        if names and str(given) in names:
+            return names.index(str(given))
+        if str(given).isdecimal() and int(given) < classes:
+            return int(given)
+        known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else f"0 to {classes - 1}"
+        raise UsageError(f"[[protect]] names a class of the model ({known}), got {given!r}.")
+
+    found = []
+    for table in config.protect:
+        label, into = number(table.label), None if table.into is None else number(table.into)
+        if label == into:
+            raise UsageError(f"[[protect]] label and into are two classes, got {table.label!r} twice.")
+        found.append(Confusion(label=label, into=into, cost=table.cost))
+    return found
 
 
 def surrogates(
@@ -237,13 +269,11 @@ def check_sources(stages: list[Stage], surrogates: list[Target]) -> None:
 
 def suite(config: Config, options: dict[str, Any], host: Host, access: Access) -> list[Stage]:
     """The stages: --attack, else --suite, else those of the plan, else the suite of the access."""
+    if name := suite_name(config, options, access):
+        return find_suite(name, host.attacks)
     if options["attacks"]:
         return [make_stage(parse_attack(text), host.attacks) for text in options["attacks"]]
-    if options["suite"]:
-        return find_suite(options["suite"], host.attacks)
-    if config.attack:
-        return [make_stage(table, host.attacks) for table in config.attack]
-    return find_suite(config.search.suite or BY_ACCESS[access], host.attacks)
+    return [make_stage(table, host.attacks) for table in config.attack]
 
 
 def preprocess(config: Config, name: str | None, folder: Path) -> Preprocess:

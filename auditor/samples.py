@@ -201,16 +201,20 @@ class Samples:
 
 
 def chosen(ids: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Which of these ids belong to a random subset of size n, bool. Whether one ranks before another depends on them
-    and the seed alone (splitmix64, Steele et al., OOPSLA 2014), so subsets nest and survive skipped samples.
-    """
+    """Which of these ids belong to a random subset of size n, bool; subsets nest and survive skipped samples."""
+    return ranked(ids, seed) < n
+
+
+def ranked(ids: np.ndarray, seed: int) -> np.ndarray:
+    """The place of each id in a random order, int64. Whether one ranks before another depends on them and the seed
+    alone (splitmix64, Steele et al., OOPSLA 2014)."""
     z = ids.astype(np.uint64) + np.uint64(seed * 0xD1342543DE82EF95 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = z + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     rank = np.empty(len(ids), np.int64)
     rank[np.lexsort((ids, z ^ (z >> np.uint64(31))))] = np.arange(len(ids))
-    return rank < n
+    return rank
 
 
 def as_inputs(name: str, array: np.ndarray) -> np.ndarray:

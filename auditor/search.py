@@ -91,7 +91,7 @@ class Search:
         tally = Tally()
         before = ledger.broken.sum()
         reason = self.unfit(stage)
-        entrants = ledger.correct.nonzero()[0] if stage.distance else self._entrants(stage, ledger)
+        entrants = self._entrants(stage, ledger)
         self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
         tally.spent[2] += self.sources.book()
         while reason is None and tally.goes_on(stage, int(ledger.broken.sum()), len(entrants)):
@@ -114,7 +114,7 @@ class Search:
         return tally.row(stage, status, reason, broken, self.target.classes)
 
     def _entrants(self, stage: Stage, ledger: Ledger) -> np.ndarray:
-        entrants = ledger.entrants(stage.share)
+        entrants = ledger.correct.nonzero()[0] if stage.distance else ledger.entrants(stage.share)
         return seeded(entrants, stage.sample, self.seed) if stage.sample else entrants
 
     def _round(self, number: int, stage: Stage, entrants: np.ndarray, ledger: Ledger, tally: Tally) -> None:

@@ -86,8 +86,8 @@ class Stage:
             raise UsageError(
                 f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget."
             )
-        if self.share < 1 or self.rounds > 1 or self.sample:
-            raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, rounds nor sample.")
+        if self.share < 1 or self.rounds > 1:
+            raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, no rounds.")
 
     def table(self) -> dict[str, Any]:
         """The stage as it would be written in audit.toml, all options spelt out."""

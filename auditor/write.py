@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from auditor.advice import next_steps
 from auditor.certificates import Certified
 from auditor.curve import curve, median_distance
 from auditor.environment import environment
+from auditor.hardness import Hardness
 from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
 from auditor.metrics import by_class, measure
@@ -45,11 +47,12 @@ def compose(
     belief: Belief,
     certificates: Certified,
     why_no_twin: str | None,
+    hardness: Hardness | None = None,
 ) -> Record:
     """The record, all but the gate's judgement: `complete` is false until the gate has been asked."""
     names = class_names(search.samples, search.target)
     epsilon = None if job.threat.boxes else job.threat.epsilon
-    return Record(
+    record = Record(
         schema=SCHEMA,
         complete=False,
         plan=plan,
@@ -79,7 +82,10 @@ def compose(
         seconds=round(sum(row.seconds for row in attacks), 3),
         command=job.command,
         class_names=list(names) if names else None,
+        suite=job.suite_name,
+        hardness=hardness,
     )
+    return msgspec.structs.replace(record, next_steps=next_steps(record))
 
 
 def class_names(samples: Samples, target: Target) -> tuple[str, ...] | None:

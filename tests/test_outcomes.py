@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from records import attack_row
 
+from auditor.certificates import Certified
 from auditor.errors import SelfContradiction
 from auditor.ledger import Ledger, UnitResult
 from auditor.observe import Observation
@@ -33,6 +34,7 @@ OBSERVATION = Observation(
     scale=1.0,
 )
 NONE = np.zeros(N, bool)
+RADII = np.full(N, 0.25)
 
 
 def ledger() -> Ledger:
@@ -49,7 +51,8 @@ def ledger() -> Ledger:
 
 
 def settled(certified: np.ndarray = NONE, book: Ledger | None = None, goal: Goal = Goal()) -> list[Outcome]:  # noqa: B008
-    return settle(SAMPLES, ThreatModel(goal=goal), OBSERVATION, book or ledger(), SUITE, certified)
+    proved = Certified(certified, certified, RADII * certified)
+    return settle(SAMPLES, ThreatModel(goal=goal), OBSERVATION, book or ledger(), SUITE, proved)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from auditor.access import Access
 from auditor.aims import AimingAttack, aims
 from auditor.attack import Query, Reply, Rows
+from auditor.ball import ball
 from auditor.errors import UsageError
 from auditor.hookspecs import Register, hookimpl
 from auditor.losses import find_loss
@@ -128,21 +129,6 @@ class FMN(AimingAttack):
         """What goes down from the first value to the last by a cosine, `[batch]`."""
         cosine = (1 + (pi * problem.ages.double() / self.steps).cos()) / 2
         return (last + (first - last) * cosine).to(problem.inputs.dtype)
-
-
-def ball(problem: Problem, radius: Tensor) -> Problem:
-    """The same problem within other radii `[batch]`, and no further than it lets its points go."""
-    lower, upper = problem.lower, problem.upper
-    if problem.norm is Norm.LINF:
-        reach = problem.wide(radius) if problem.weights is None else problem.wide(radius) * problem.weights
-        lower, upper = torch.maximum(lower, problem.inputs - reach), torch.minimum(upper, problem.inputs + reach)
-    made = replace(problem, epsilon=radius, lower=lower, upper=upper, projected=[])
-    if problem.norm is Norm.LINF:
-        return made
-    if problem.norm is Norm.L0:
-        return replace(made, weights=None)
-    inward = (radius - made.radius()).nan_to_num()  # what a projection leaves to rounding, which here is no matter
-    return replace(made, epsilon=radius + inward)
 
 
 def _dual(problem: Problem, slope: Tensor) -> Tensor:

@@ -1,0 +1,66 @@
+"""How much the search for distances may cost, and whom that lets it look at.
+
+It costs at most half of what the suite has spent on the same samples, in forward equivalents. Where the suite was
+cheap, because everything fell at once, it may cost a little more than that says much about a model that falls: as much
+as a modest number of floating-point operations buys, and never more than half of what the suite would have spent on
+samples that withstand it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from auditor.ledger import Ledger
+from auditor.record import AttackRow
+from auditor.search import Search
+from auditor.suite import Stage
+
+SHARE = 0.5
+"""Of the suite's cost."""
+MODEST = 2e11
+"""Floating-point operations that it may cost in any case: some ten seconds of a processor."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """In forward equivalents: `most`, and what the suite has spent, which `share` is of."""
+
+    most: float
+    spent: float
+
+    def samples(self, each: float) -> int:
+        """How many samples it is enough for, at so much each."""
+        return int(self.most // each) if each > 0 else 0
+
+    def less(self, spent: float) -> Allowance:
+        """What is left of it."""
+        return Allowance(self.most - spent, self.spent)
+
+    @classmethod
+    def of(cls, search: Search, ledger: Ledger, suite: Sequence[Stage], rows: Sequence[AttackRow]) -> Allowance:
+        """After a suite has been played."""
+        spent = sum(equivalents(row.forwards, row.backwards, row.queries) for row in rows)
+        budgets = [stage.share * equivalents(*stage.budget(search.target.classes)) for stage in suite]
+        withstood = SHARE * sum(budgets) * int(ledger.correct.sum())
+        modest = min(MODEST / operations(search), withstood)
+        return cls(max(SHARE * spent, modest), spent)
+
+
+def equivalents(forwards: float, backwards: float, queries: float) -> float:
+    """Forward equivalents: a backward pass counts as two forward ones, a query of the deployed model as one."""
+    return forwards + 2 * backwards + queries
+
+
+def operations(search: Search) -> float:
+    """Floating-point operations of one forward pass of the twin; of a network of modest size where there is none."""
+    if search.twin is None:
+        return 1e6
+    x = torch.from_numpy(search.samples.inputs[:1]).to(search.execution.device)
+    search.twin.module.float()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        search.twin.logits(x)
+    return float(max(counter.get_total_flops(), x.numel() * search.target.classes))
