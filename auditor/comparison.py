@@ -1,0 +1,113 @@
+"""What a comparison of records holds: everything that a reporter prints of it, and nothing rendered."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from auditor.paired import Change
+from auditor.record import Status, ThreatInfo
+
+SCHEMA = 1
+"""Of `comparison.json`, which is this file's `Comparison`."""
+
+
+class Side(Struct, frozen=True, kw_only=True):
+    """One record as it stands alone. robust_accuracy: an upper bound, over all n samples of the record."""
+
+    name: str
+    folder: str
+    model: str
+    sha256: str
+    threat: str
+    n: int
+    robust_accuracy: float | None
+    clean_accuracy: float | None
+    trust: str
+    version: str
+
+
+class ClassChange(Struct, frozen=True, kw_only=True):
+    """What changed for the samples of one label; its p-values are adjusted over the classes as `p_holm`."""
+
+    label: int
+    name: str
+    robust: Change
+    clean: Change
+
+
+class Distances(Struct, frozen=True, kw_only=True):
+    """How far the nearest adversarial examples are, of the n samples for which both records have one.
+
+    difference: the median of other minus baseline, sample by sample (not the difference of the medians), with an
+    interval of at least 95 %, None for fewer than six. only_baseline, only_other: samples with one there alone.
+    """
+
+    norm: str
+    n: int
+    only_baseline: int
+    only_other: int
+    baseline: float
+    other: float
+    difference: float
+    interval: tuple[float, float] | None
+
+
+class Flip(Struct, frozen=True, kw_only=True):
+    """A sample that is robust in one record and not in the other; attack, distance and label are of the broken side.
+
+    adversarial_label: None where that model is wrong on the clean input, without any attack; wrong_label: what it then
+    answers, or the adversarial label.
+    """
+
+    id: int
+    label: int
+    name: str
+    before: Status
+    after: Status
+    adversarial_label: int | None
+    wrong_label: int
+    wrong_name: str
+    attack: str | None
+    distance: float | None
+
+
+class Contrast(Struct, frozen=True, kw_only=True):
+    """One record against the baseline, on the n samples of which both records know something.
+
+    left_out: samples that were not attacked or ended in an error in either, by which. robust: withstood or certified,
+    so each rate is an upper bound. certified: None unless certifiers ran in both. classes: from the largest loss to the
+    largest gain; by_class: which of them the samples tell apart, in a sentence. lost: robust before, broken or
+    misclassified now; gained: the reverse; both in the order of the samples. threats: in what the threats differ.
+    notes: what else differs or is in doubt.
+    """
+
+    baseline: str
+    other: str
+    sentence: str
+    n: int
+    left_out: dict[str, int]
+    robust: Change
+    clean: Change
+    certified: Change | None
+    classes: list[ClassChange]
+    by_class: str
+    distances: Distances | None
+    lost: list[Flip]
+    gained: list[Flip]
+    threats: list[str]
+    notes: list[str]
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """All records, baseline first, and each other one against it. across_threats: threats differ, as was allowed.
+
+    threat, blind: of the baseline.
+    """
+
+    schema: int
+    version: str
+    across_threats: bool
+    threat: ThreatInfo
+    blind: bool
+    sides: list[Side]
+    contrasts: list[Contrast]

@@ -1,0 +1,120 @@
+"""Two models on the same samples: what differs, and how far such samples can tell. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+
+from msgspec import Struct
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest, norm
+
+from auditor.metrics import CONFIDENCE
+
+LEVEL = round(1 - CONFIDENCE, 9)
+"""What a p-value is held against: the test and the interval are two sides of one confidence."""
+Z = float(norm.ppf(1 - LEVEL / 2))
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A property of samples, counted in pairs: how many have it with both models, with one alone, with neither.
+
+    baseline, other: the two rates as fractions of n. difference: other minus baseline, with Tango's interval at 95 %.
+    p: McNemar's exact test. p_holm: the same adjusted over the classes, None where there is nothing to adjust for.
+    Rates, difference, interval and p are None for n = 0.
+    """
+
+    n: int
+    both: int
+    only_baseline: int
+    only_other: int
+    neither: int
+    baseline: float | None
+    other: float | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    p_holm: float | None = None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the samples tell the models apart: the exact test says so, and the interval leaves out 0."""
+        if self.p is None or self.interval is None:
+            return False
+        low, high = self.interval
+        return self.p < LEVEL and not low <= 0 <= high
+
+
+def change(pairs: Iterable[tuple[bool, bool]]) -> Change:
+    """Count pairs (has it with the baseline, has it with the other), and compare the two rates."""
+    pairs = list(pairs)
+    n, both = len(pairs), sum(before and after for before, after in pairs)
+    lost = sum(before and not after for before, after in pairs)
+    gained = sum(after and not before for before, after in pairs)
+    return Change(
+        n=n,
+        both=both,
+        only_baseline=lost,
+        only_other=gained,
+        neither=n - both - lost - gained,
+        baseline=(both + lost) / n if n else None,
+        other=(both + gained) / n if n else None,
+        difference=(gained - lost) / n if n else None,
+        interval=tango(gained, lost, n) if n else None,
+        p=mcnemar(gained, lost) if n else None,
+    )
+
+
+def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """Score interval at 95 % for the difference (gained − lost) / n of two paired proportions (Tango 1998).
+
+    It holds all differences that the score test does not reject, with the nuisance parameter at its constrained
+    maximum; at 0 that test is McNemar's. Chosen over Newcombe's method 10 (1998), which takes the correlation as
+    known: where two models agree on nearly every sample, as a file and its int8 version do, its interval of nominal
+    95 % covers as little as 87 % (one model only loses, 1 % of 200 samples; Tango's covers 98 % there).
+
+    Costs two root searches. Raises ValueError for n = 0.
+    """
+    if n <= 0:
+        raise ValueError(f"an interval needs at least one pair, got {n}")
+    observed = (gained - lost) / n
+
+    def score(difference: float) -> float:
+        """How many standard errors the observed difference lies above this one."""
+        b = (2 * n - gained + lost) * difference - gained - lost
+        c = -lost * difference * (1 - difference)
+        share = (sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        variance = n * (2 * share + difference * (1 - difference))
+        return (gained - lost - n * difference) / sqrt(variance) if variance > 0 else 0.0
+
+    edge = 1e-12  # at -1 and 1 themselves the variance vanishes
+    low = -1.0 if observed == -1 else brentq(lambda d: score(d) - Z, -1 + edge, observed)
+    high = 1.0 if observed == 1 else brentq(lambda d: score(d) + Z, observed, 1 - edge)
+    return float(low), float(high)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p-value of McNemar's exact test: of the samples that flipped, either way is as likely (McNemar 1947).
+
+    1 where none flipped.
+    """
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for how many there are, in their order: each bounds the chance of any false one (Holm 1979)."""
+    adjusted, least = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        least = max(least, min(1.0, (len(values) - rank) * values[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Interval of at least 95 % for a median, between two of the values, whatever their distribution (Thompson 1936).
+
+    None for fewer than six: even the smallest and the largest would hold it less often.
+    """
+    ranked = sorted(values)
+    outside = int(binom.ppf(LEVEL / 2, len(ranked), 0.5)) if ranked else 0
+    return (ranked[outside - 1], ranked[-outside]) if outside else None
