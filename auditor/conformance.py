@@ -78,7 +78,8 @@ def _hooks(plugin: ModuleType, host: Host) -> Iterator[Line]:
         yield Line("FAIL  it implements no hook, so it brings nothing", ok=False)
         return
     classes = [*host.attacks, *host.checks, *host.certifiers, *host.defenses]
-    brought = len(classes) + len(host.reporters) + len(host.operators.table if host.operators else ())
+    brought = len(classes) + len(host.reporters) + len(host.sections)
+    brought += len(host.operators.table if host.operators else ())
     loaders = [name for name in marked if name.startswith("load_")]
     if not brought and not loaders and not host.errors:
         yield Line(f"FAIL  {', '.join(marked)} registers nothing", ok=False)

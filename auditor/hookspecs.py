@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from auditor.operators import Operators
-    from auditor.record import Entry
     from auditor.samples import Samples, SamplesOptions
+    from auditor.section import Build
     from auditor.target import Target, TargetOptions
 
 PROJECT = "advaudit"
@@ -47,8 +49,13 @@ def register_operators(operators: Operators) -> None:
 
 
 @hookspec
-def register_reporters(register: Callable[[str, Callable[[list[Entry]], bytes | str], str], Any]) -> None:
-    """Call register(name, render, filename) for each report format: render turns entries into the file's content."""
+def register_reporters(register: Callable[[str, Callable[..., Any], str], Any]) -> None:
+    """Call register(name, render, filename) for each report format: render turns entries into a file, or a folder's."""
+
+
+@hookspec
+def register_sections(register: Callable[[str, str, Path, str, Build], Any]) -> None:
+    """Call register(name, title, templates, template, build) for each section this plugin adds to the HTML report."""
 
 
 @hookspec(firstresult=True)

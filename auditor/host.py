@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -18,8 +18,10 @@ import pluggy
 
 from auditor import hookspecs
 from auditor.errors import AdvauditError, PluginError
-from auditor.record import Entry, Plugin
+from auditor.record import Plugin
 from auditor.registration import fault
+from auditor.section import Section
+from auditor.section import fault as section_fault
 
 if TYPE_CHECKING:
     from auditor.attack import AnyAttack
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from auditor.target import Target, TargetOptions
 
 GROUP = "advaudit"
-REPORTERS = ("auditor.reports.html", "auditor.reports.markdown")
+REPORTERS = ("auditor.reports.html", "auditor.reports.markdown", "auditor.reports.tables")
 
 
 def _modules(package: str) -> list[str]:
@@ -54,12 +56,13 @@ BUNDLED = (
 OPERATORS = "auditor.plugins.operators"
 """The package whose every module supplies differentiable operators."""
 
-Render = Callable[[list[Entry]], "str | bytes"]
+Content = str | bytes | Mapping[str, str | bytes]
+Render = Callable[..., Content]
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """A report format: how to render entries, and the file's usual name."""
+    """A report format: how to render entries, and the usual name of the file, or of the folder where it makes many."""
 
     render: Render
     filename: str
@@ -79,6 +82,7 @@ class Host:
     certifiers: dict[str, type[Certifier]] = field(default_factory=dict)
     defenses: dict[str, type[Defense]] = field(default_factory=dict)
     reporters: dict[str, Reporter] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
     operators: Operators | None = None
 
@@ -155,6 +159,8 @@ class Host:
                     self.reporters, name, Reporter(render, filename), "report format"
                 )
             )
+        for function in self._implementations("register_sections", plugin):
+            function(register=lambda *parts, **named: _enter_section(self.sections, Section(*parts, **named)))
         for function in self._implementations("register_operators", plugin):
             if self.operators is None:
                 from auditor.operators import Operators
@@ -198,6 +204,12 @@ def _enter_class(table: dict[str, Any], thing: Any, kind: str) -> None:
     if problem := fault(kind, thing):
         raise PluginError(problem)
     _enter(table, thing.name, thing, kind)
+
+
+def _enter_section(table: dict[str, Section], section: Section) -> None:
+    if problem := section_fault(section):
+        raise PluginError(problem)
+    _enter(table, section.name, section, "section")
 
 
 def _enter(table: dict[str, Any], name: str | None, thing: Any, kind: str) -> None:

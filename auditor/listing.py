@@ -16,12 +16,14 @@ COLUMN = 14
 
 
 def lines(host: Host) -> Iterator[str]:
-    """The attacks with access, norms and options, then checks, certifiers, defences, formats and plugins."""
+    """The attacks with access, norms and options, then checks, certifiers, defences, formats, sections and plugins."""
     yield from _section("Attacks", (_attack(name, kind) for name, kind in host.attacks.items()))
     yield from _section("Checks", (_entry(name, kind.title) for name, kind in host.checks.items()))
     yield from _section("Certifiers", (_certifier(name, kind) for name, kind in host.certifiers.items()))
     yield from _section("Defences", (_defense(name, kind) for name, kind in host.defenses.items()))
     yield from _section("Report formats", (_entry(name, f"writes {r.filename}") for name, r in host.reporters.items()))
+    if host.sections:
+        yield from _section("Report sections", (_entry(name, part.title) for name, part in host.sections.items()))
     if host.operators is not None:
         types = {op_type for _, op_type in host.operators.table}
         yield from _section("Operators", [wrap(f"{len(types)} ONNX operators have a differentiable twin.", WIDTH - 2)])

@@ -15,6 +15,9 @@ from auditor.rendering import check_formats, render
 from auditor.resolve import resolve
 from auditor.verdict import exit_code, worst
 
+FORMATS = ("html", "csv")
+"""What a scan writes unless it is told otherwise: for people, and for a spreadsheet."""
+
 
 def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, listen: Listener) -> int:
     """Scan, report, and return the exit code. Raises AdvauditError where the scan can't be run."""
@@ -22,7 +25,7 @@ def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, list
     for plugin in host.errors:
         listen(Notice(text=f"The plugin {plugin.name} can't be used: {plugin.error}"))
     jobs, out = resolve(model, options, host)
-    formats = options["formats"] or ("html",)
+    formats = options["formats"] or FORMATS
     check_formats(host, formats)
     if len(jobs) > 1 and (out / AUDIT).exists():
         raise UsageError(f"{out} holds the record of a scan with one threat; give another --out for several.")

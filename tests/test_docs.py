@@ -10,7 +10,7 @@ import click
 import msgspec
 import pytest
 
-from auditor import cli, config, record
+from auditor import cli, config, hardness, record
 from auditor.cli import EXIT_CODES
 from auditor.gate import Rule
 from auditor.suite import bundled_suites
@@ -58,6 +58,33 @@ def test_every_member_of_the_record_is_documented() -> None:
     for kind in (record.Outcome, record.AttackRow, record.Finding, record.ClassRow, record.Metrics, record.ThreatInfo):
         for field in msgspec.structs.fields(kind):
             assert field.name in text, f"{kind.__name__}.{field.name} is not in docs/record.md"
+    (steps,) = (line for line in text.splitlines() if line.startswith("| `next_steps[]`"))
+    (curve,) = (line for line in text.splitlines() if line.startswith("| `curve[]`"))
+    for line, kind in ((steps, record.Step), (curve, hardness.CurvePoint)):
+        for field in msgspec.structs.fields(kind):
+            assert field.name in line, f"{kind.__name__}.{field.name} is not in docs/record.md"
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("`hardness`", hardness.Hardness),
+        ("`pairs[]`", hardness.Pair),
+        ("`classes[]`", hardness.ClassHardness),
+        ("`protected[]`", hardness.Protected),
+        ("`risk`", hardness.Risk),
+    ],
+)
+def test_every_member_of_hardness_has_its_line(heading: str, kind: type[msgspec.Struct]) -> None:
+    table = page("record.md").split(f"| member of {heading} | what |\n|---|---|\n")[1].split("\n\n")[0]
+    told = {name for line in table.splitlines() for name in re.findall(r"`(\w+)(?:\[\])?`", line.split("|")[1])}
+    assert told == {field.name for field in msgspec.structs.fields(kind)}
+
+
+def test_the_columns_of_runs_are_documented() -> None:
+    text = page("record.md").split("`runs` holds")[1]
+    for field in msgspec.structs.fields(hardness.Runs):
+        assert f"`{field.name}`" in text
 
 
 def test_statuses_and_exit_codes_are_documented() -> None:

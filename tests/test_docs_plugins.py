@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from auditor.verify import Reason
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "my-attack" / "advaudit_momentum.py"
+SECTION = ROOT / "examples" / "my-section" / "advaudit_sizes"
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith(("register_", "load_"))}
 
 
@@ -141,7 +143,15 @@ def test_what_plugins_check_says_is_quoted_right(tmp_path: Path, monkeypatch: py
     assert f"advaudit_momentum\n{said}```" in PAGE
 
 
+def test_the_section_is_the_example() -> None:
+    assert block("section") == (SECTION / "sizes.py").read_text(encoding="utf-8")
+    template = (SECTION / "templates" / "sizes.html").read_text(encoding="utf-8")
+    assert f"```html\n{template}```\n" in PAGE
+
+
 def module(code: str, tmp_path: Path) -> Path:
+    """The code as a file, with the example's templates beside it."""
+    shutil.copytree(SECTION / "templates", tmp_path / "templates", dirs_exist_ok=True)
     path = tmp_path / f"page_{abs(hash(code)) % 10**8}.py"
     path.write_text(code, encoding="utf-8")
     return path
@@ -161,7 +171,7 @@ def loaded(start: str, tmp_path: Path) -> Host:
 
 
 def test_the_reporter_renders(tmp_path: Path) -> None:
-    reporter = loaded("register_reporters", tmp_path).reporters["csv"]
+    reporter = loaded("register_reporters", tmp_path).reporters["outcomes"]
     text = reporter.render([Entry(record(outcomes("wb")), tmp_path)])
     lines = str(text).splitlines()
     assert lines[0] == "threat,id,label,status,attack"
