@@ -29,7 +29,7 @@ UNSET = {
     "config": None, "data": None, "norm": None, "epsilon": None, "bounds": None, "suite": None, "attacks": (),
     "preprocess": None, "limit": None, "seed": None, "batch_size": None, "device": None, "access": None, "goal": None,
     "labels": None, "certify": None, "out": None, "resume": False, "overwrite": True, "fail_under": None,
-    "trust_model": False, "go_on": True, "escalate": None, "deep": False, "surrogates": (),
+    "trust_model": False, "go_on": True, "escalate": None, "hardness": None, "deep": False, "surrogates": (),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Can the number be believed? Masking and trust in words, what each check saw, how true the twin is."""
+"""Can the number be believed? Masking and trust in words, how the number came about, and what each check saw."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from auditor.answers import WORDS as ANSWERS
 from auditor.obscurity import REQUIRED, doubts, raised
-from auditor.rates import MISSING
-from auditor.record import Fidelity, Finding, FindingStatus, Record, Severity
+from auditor.record import Finding, FindingStatus, Record, Severity
 
 from . import svg, words
-from .numbers import amount, count, known, passes, percent
+from .fidelity import Twin, twin
+from .numbers import amount, known, passes
 from .story import Story, story
 
 ORDER = (FindingStatus.RAISED, FindingStatus.INCONCLUSIVE, FindingStatus.CLEAR)
@@ -52,46 +52,24 @@ class FindingLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FidelityLine:
-    """The twin against the file on one set of inputs."""
-
-    inputs: str
-    n: str
-    agreement: str
-    difference: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StandIn:
-    """An operator whose backward pass in the twin is not its derivative."""
-
-    operator: str
-    name: str
-    meaning: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Quiet:
-    """Findings that were not raised, of one status, behind one line: checks that are clear, or that can't be made."""
+    """Findings that were not raised, of one status, behind one line. open: whether they are checks that can't be made,
+    and not those that are clear."""
 
     title: str
+    open: bool
     findings: list[FindingLine]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
-    """statements: trust and masking. findings: those that were raised; quiet: the others. twin: what stood in for the
-    model where gradients were needed; advice: what to do where nothing could."""
+    """statements: trust and masking. findings: those that were raised; quiet: the others."""
 
     statements: list[Statement]
     story: Story
     findings: list[FindingLine]
     quiet: list[Quiet]
-    twin: str
-    advice: str
-    stand_ins: list[StandIn]
-    fidelity: list[FidelityLine]
-    fidelity_note: str
+    twin: Twin
 
 
 def belief(record: Record) -> Belief:
@@ -104,11 +82,7 @@ def belief(record: Record) -> Belief:
         story=story(record),
         findings=[_finding(f, answered=record.trust == "sound") for f in sorted(raised(record.findings), key=_rank)],
         quiet=_quiet(record.findings),
-        twin=_twin(record),
-        advice=words.NO_TWIN if record.model.twin == "none" and record.threat.access == "gradient" else "",
-        stand_ins=[_stand_in(text) for text in record.model.surrogates],
-        fidelity=_fidelity(record.fidelity),
-        fidelity_note=_fidelity_note(record),
+        twin=twin(record),
     )
 
 
@@ -139,7 +113,13 @@ def _quiet(findings: list[Finding]) -> list[Quiet]:
     for status, (one, many) in QUIET.items():
         found = [_finding(f) for f in sorted(findings, key=_rank) if f.status is status]
         if found:
-            groups.append(Quiet(title=(one if len(found) == 1 else many).format(n=len(found)), findings=found))
+            groups.append(
+                Quiet(
+                    title=(one if len(found) == 1 else many).format(n=len(found)),
+                    open=status is FindingStatus.INCONCLUSIVE,
+                    findings=found,
+                )
+            )
     return groups
 
 
@@ -176,55 +156,3 @@ def _measured(finding: Finding) -> str:
         return ""
     value = f"Measured {amount(finding.value)}"
     return f"{value}, threshold {amount(finding.threshold)}" if known(finding.threshold) else value
-
-
-def _twin(record: Record) -> str:
-    model = record.model
-    text = f"Attacks searched on {words.TWINS.get(model.twin, model.twin)}; the file itself judged every candidate."
-    if record.threat.access != "gradient":
-        return f"The audit grants {record.threat.access} access only, so attacks got no gradients of the file."
-    if model.twin == "none":
-        text = f"The file has {words.TWINS['none']}"
-        text += f": {model.twin_reason.rstrip('.')}." if model.twin_reason else "."
-    if model.surrogates:
-        text += " Where a derivative is zero or does not exist, attacks followed these stand-ins, backwards only:"
-    return text
-
-
-def _stand_in(text: str) -> StandIn:
-    operator, _, name = text.partition(": ")
-    return StandIn(operator=operator, name=name, meaning=words.surrogate(name))
-
-
-def _fidelity(measured: Fidelity | None) -> list[FidelityLine]:
-    if measured is None:
-        return []
-    lines = [_line("Clean samples", measured.n, measured.label_agreement, measured.max_difference)]
-    if measured.adversarial_n:
-        lines.append(
-            _line(
-                "Verified adversarial examples",
-                measured.adversarial_n,
-                measured.adversarial_label_agreement,
-                measured.adversarial_max_difference,
-            )
-        )
-    return lines
-
-
-def _line(inputs: str, n: int, agreement: float | None, difference: float | None) -> FidelityLine:
-    return FidelityLine(inputs=inputs, n=count(n), agreement=percent(agreement, n), difference=amount(difference))
-
-
-def _fidelity_note(record: Record) -> str:
-    measured = record.fidelity
-    if measured is None:
-        return f"Fidelity is {MISSING}: there is no twin to compare."
-    where = "below it" if measured.low else "not below it"
-    text = (
-        f"The largest score seen is {amount(measured.scale)}. Under {percent(measured.floor, 1)} agreement on clean "
-        f"samples white-box results are doubtful; this twin is {where}."
-    )
-    if measured.adversarial_n and (measured.adversarial_label_agreement or 0) < 1:
-        text += " Adversarial examples lie close to a decision boundary, where small differences turn labels."
-    return text

@@ -6,21 +6,28 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from auditor.record import AttackRow, Record, Spent
+from auditor.rates import MISSING
+from auditor.record import AttackRow, Record, Spent, Status
 
 from . import svg
-from .numbers import count, passes, percent, plain, seconds
+from .numbers import at_most, count, known, passes, percent, plain, seconds
 from .text import shorten
 
 KINDS = ("forwards", "backwards", "queries")
-PHASES = {"suite": "", "check": "experiment of a check", "answer": "answer to a doubt", "confirmation": "last try"}
+PHASES = {
+    "suite": "",
+    "hardness": "search for distances",
+    "check": "experiment of a check",
+    "answer": "answer to a doubt",
+    "confirmation": "last try",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
     """One stage. phase: why it was played, empty for the suite's own. reason: why it did not run to its end, empty
     where it did. whom: which samples met it, and how often. transfer: what became of what a stand-in led to, empty for
-    others. budget: what one of them costs that withstands."""
+    others. budget: what one of them costs that withstands. left: robust accuracy after it."""
 
     name: str
     access: str
@@ -31,6 +38,7 @@ class StageLine:
     reason: str
     entered: str
     broken: str
+    left: str
     chart: Markup
     whom: str
     transfer: str
@@ -65,7 +73,6 @@ class Effort:
 def effort(record: Record) -> Effort:
     """The suite, stage by stage."""
     rows = record.attacks
-    whole = max([row.entered for row in rows], default=0)
     refused = [
         RefusedLine(stage=shorten(row.name), reason=reason, n=count(n))
         for row in rows
@@ -73,8 +80,8 @@ def effort(record: Record) -> Effort:
         if n
     ]
     return Effort(
-        lead=_lead(rows),
-        stages=[_stage(row, whole) for row in rows],
+        lead=_lead(rows) + _share(record),
+        stages=_stages(record),
         total=_total(rows),
         refused=refused,
         refused_note="The verifier refused these; none of them counts as broken."
@@ -87,17 +94,28 @@ def _lead(rows: list[AttackRow]) -> str:
     if not rows:
         return "The suite is empty: nothing was attacked."
     suite = [row for row in rows if row.phase == "suite"]
-    more = sum(row.status == "ran" for row in rows) - sum(row.status == "ran" for row in suite)
+    hardness = any(row.phase == "hardness" and row.status == "ran" for row in rows)
+    more = sum(row.status == "ran" and row.phase not in ("suite", "hardness") for row in rows)
     rows = suite
     ran = sum(row.status == "ran" for row in rows)
     text = f"{ran} of {len(rows)} stages ran." if ran < len(rows) else f"All {len(rows)} stages ran."
-    after = f" Then {more} stages followed, because of doubts or as experiments of the checks." if more else ""
+    after = " Then distances were looked for." if hardness else ""
+    if more:
+        after += f" {more} more followed, because of doubts or as experiments of the checks."
     if len(rows) == 1 and ran:
         return f"One stage ran.{after}"
     order = "They run in order, each on the samples that the ones before left standing"
     if any(row.distance for row in rows):
         order += "; those that look for distances meet every correct sample"
     return f"{text} {order}.{_budget(rows)}{after}"
+
+
+def _share(record: Record) -> str:
+    """What it cost to look where the model is weak, against the suite."""
+    share = record.hardness.share if record.hardness else None
+    if not known(share):
+        return ""
+    return f" Looking where it is weak cost {percent(share, 1)} as much as the suite, in forward passes."
 
 
 def _budget(rows: list[AttackRow]) -> str:
@@ -139,10 +157,20 @@ def _transfer(row: AttackRow) -> str:
     )
 
 
-def _stage(row: AttackRow, whole: int) -> StageLine:
-    title = f"{row.name}: broke {row.broken} of {row.entered} samples"
-    if row.entered:
-        title += f" ({percent(row.broken / row.entered, row.entered)})"
+def _stages(record: Record) -> list[StageLine]:
+    """The stages, each with what it left standing of all samples."""
+    n = record.samples.n
+    standing = n - record.metrics.statuses.get(Status.MISCLASSIFIED, 0)
+    lines = []
+    for row in record.attacks:
+        lines.append(_stage(row, standing, standing - row.broken, n))
+        standing -= row.broken
+    return lines
+
+
+def _stage(row: AttackRow, before: int, after: int, n: int) -> StageLine:
+    left = at_most(after / n, n) if n else MISSING
+    title = f"{row.name}: broke {row.broken} of {row.entered} samples, robust accuracy {left} after it"
     sign = {"ran": "good", "error": "bad"}.get(row.status, "none")
     options = dict(row.parameters)
     if row.restarts != 1:
@@ -157,7 +185,8 @@ def _stage(row: AttackRow, whole: int) -> StageLine:
         reason=row.reason or "",
         entered=count(row.entered),
         broken=count(row.broken),
-        chart=svg.part_bar("broken", row.broken, row.entered, whole, title) if row.entered else Markup(""),
+        left=left if row.status == "ran" or row.broken else "",
+        chart=svg.stage_bar(before / n, after / n, title) if n and (row.status == "ran" or row.broken) else Markup(""),
         whom=_whom(row),
         transfer=_transfer(row),
         budget=passes(row.budget) or "nothing",
@@ -180,6 +209,7 @@ def _total(rows: list[AttackRow]) -> StageLine:
         reason="",
         entered="",
         broken=count(sum(row.broken for row in rows)),
+        left="",
         chart=Markup(""),
         whom="",
         transfer="",

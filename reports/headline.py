@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from auditor.metrics import class_name, weakest
+from auditor.metrics import GOOD
 from auditor.rates import MISSING
-from auditor.record import FindingStatus, Record, Severity, Status, Verdict
+from auditor.record import Record, Status, Verdict
 
-from . import svg, words
-from .belief import trust_words
+from . import charts, svg, words
+from .brief import Figure, brief
 from .numbers import THIN, at_most, count, interval, known, percent, real
 from .text import shorten
-from .weakness import LEAST, no_weakest
 
+NAMED = 6
+"""Attacks that the first screen names."""
 SIGNS = {Verdict.PASSED: "good", Verdict.FAILED: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
@@ -33,16 +34,6 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One of the large numbers or words, with what it is called and how to read it. kind: how it is set."""
-
-    name: str
-    value: str
-    note: str
-    kind: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class StatusLine:
     """How many samples have one status, and what that means."""
 
@@ -55,8 +46,10 @@ class StatusLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The first screen. sentence: the record's own summary. warnings: why it may not be final."""
+    """The first screen. setting: what stands before the model, and with what it was attacked. sentence: the result in
+    plain words. warnings: why it may not be final. legend: the statuses that occur. success: the share that fell."""
 
+    setting: str
     sentence: str
     verdict: str
     sign: str
@@ -66,18 +59,19 @@ class Headline:
     warnings: list[str]
     figures: list[Figure]
     chart: Markup
+    legend: list[StatusLine]
     statuses: list[StatusLine]
+    success: str
 
 
 def headline(record: Record) -> Headline:
     """The first screen of a record."""
     n, verdict = record.samples.n, record.verdict
     sign = SIGNS[verdict] if verdict else "none"
+    statuses = _statuses(record)
     return Headline(
-        sentence=record.summary.replace(" %", f"{THIN}%")
-        .replace("n = ", "n\xa0=\xa0")
-        .replace("; clean ", "; clean\xa0")
-        .replace(" → ", "\xa0→\xa0"),
+        setting=_setting(record),
+        sentence=_sentence(record),
         verdict=str(verdict) if verdict else "no verdict",
         sign=sign,
         mark=svg.mark(sign),
@@ -95,18 +89,74 @@ def headline(record: Record) -> Headline:
             for row in record.gate.rules
         ],
         warnings=_warnings(record),
-        figures=_figures(record),
+        figures=brief(record),
         chart=_chart(record),
-        statuses=[
-            StatusLine(
-                name=status,
-                swatch=svg.swatch(status),
-                n=count(record.metrics.statuses.get(status, 0)),
-                share=percent(record.metrics.statuses.get(status, 0) / n, n) if n else MISSING,
-                meaning=meaning,
-            )
-            for status, meaning in words.STATUSES.items()
-        ],
+        legend=[line for line in statuses if line.n != "0"],
+        statuses=statuses,
+        success=_success(record),
+    )
+
+
+def _setting(record: Record) -> str:
+    """What was attacked besides the file, and with what."""
+    parts = []
+    if record.model.defenses:
+        parts.append(f"In front of the model: {', '.join(record.model.defenses)}.")
+    played = [shorten(row.name, 24) for row in record.attacks if row.phase == "suite" and row.status == "ran"]
+    if played:
+        more = f" and {len(played) - NAMED} more" if len(played) > NAMED else ""
+        by = f"Suite {shorten(record.suite)}:" if record.suite else "Attacked by"
+        parts.append(f"{by} {', '.join(played[:NAMED])}{more}.")
+    return " ".join(parts)
+
+
+def _sentence(record: Record) -> str:
+    """The result as one would say it."""
+    m, n = record.metrics, record.samples.n
+    wrong, broken = (m.statuses.get(status, 0) for status in (Status.MISCLASSIFIED, Status.BROKEN))
+    attacked = broken + sum(m.statuses.get(status, 0) for status in GOOD)
+    if not known(m.robust_accuracy):
+        return f"No attack judged any of the {count(n)} samples, so nothing can be said of its robustness."
+    bound = f"robust accuracy is at most {percent(m.robust_accuracy, n, bound=True)}"
+    if known(m.certified_accuracy) and m.certified_accuracy > 0:
+        bound = (
+            f"robust accuracy lies between {percent(m.certified_accuracy, n)} (proved) and "
+            f"{percent(m.robust_accuracy, n, bound=True)} (not broken)"
+        )
+    doubt = ", and even that is in doubt" if record.trust == "doubtful" else ""
+    if not attacked:
+        return f"The model gets all {count(wrong)} samples wrong without an attack, so {bound}."
+    whom = f"{count(attacked)} samples that the model gets right"
+    if attacked == 1:
+        how = "Attacks broke the one sample" if broken else "No attack broke the one sample"
+        how += " that the model gets right"
+    elif broken == attacked:
+        how = f"Attacks broke every one of the {whom}"
+    elif broken:
+        how = f"Attacks broke {count(broken)} of the {whom}"
+    else:
+        how = f"No attack broke any of the {whom}"
+    return f"{how}, so {bound}{doubt}."
+
+
+def _statuses(record: Record) -> list[StatusLine]:
+    n = record.samples.n
+    lines = []
+    for status, meaning in words.STATUSES.items():
+        k = record.metrics.statuses.get(status, 0)
+        share = percent(k / n, n) if n else MISSING
+        lines.append(StatusLine(name=status, swatch=svg.swatch(status), n=count(k), share=share, meaning=meaning))
+    return lines
+
+
+def _success(record: Record) -> str:
+    m = record.metrics
+    attacked = sum(m.statuses.get(status, 0) for status in (Status.BROKEN, *GOOD))
+    if not known(m.attack_success_rate):
+        return "No sample was both classified correctly and attacked to the end, so there is no success rate."
+    rate = percent(m.attack_success_rate, attacked)
+    return (
+        f"Attack success rate {rate}: broken, of the {count(attacked)} samples that were right and attacked to the end."
     )
 
 
@@ -135,74 +185,16 @@ def _warnings(record: Record) -> list[str]:
     return warnings
 
 
-def _figures(record: Record) -> list[Figure]:
-    m, n = record.metrics, record.samples.n
-    attacked = sum(m.statuses.get(s, 0) for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
-    within = f"95{THIN}% interval {interval(m.robust_accuracy_interval, whole=True)}, n\xa0=\xa0{count(n)}."
-    return [
-        _figure(
-            "Robust accuracy",
-            at_most(m.robust_accuracy, n),
-            f"{within} An upper bound: a stronger attack can only lower it.",
-            f"No attack judged any of the {count(n)} samples.",
-        ),
-        _figure(
-            "Clean accuracy", percent(m.clean_accuracy, n), "Without any attack, on the same samples.", "No samples."
-        ),
-        _figure(
-            "Certified accuracy",
-            f"≥{THIN}{percent(m.certified_accuracy, n)}" if known(m.certified_accuracy) else MISSING,
-            "Proved robust: the lower bound.",
-            "No certifier ran, so nothing is proved.",
-        ),
-        _figure(
-            "Attack success rate",
-            percent(m.attack_success_rate, attacked),
-            f"Broken, of the {count(attacked)} samples that were right and attacked to the end.",
-            "No sample was both classified correctly and attacked to the end.",
-        ),
-        _trust(record),
-        _weakest(record),
-    ]
-
-
-def _figure(name: str, value: str, note: str, otherwise: str) -> Figure:
-    missing = value == MISSING
-    return Figure(name=name, value=value, note=otherwise if missing else note, kind="missing" if missing else "number")
-
-
-def _trust(record: Record) -> Figure:
-    raised = [f.title for f in record.findings if f.status is FindingStatus.RAISED and f.severity is not Severity.INFO]
-    note = (
-        "; ".join(raised) + "." if raised and record.trust == "doubtful" else trust_words(record).get(record.trust, "")
-    )
-    return Figure(name="Trust in the number", value=record.trust, note=note, kind=record.trust)
-
-
-def _weakest(record: Record) -> Figure:
-    row = weakest(record.by_class, LEAST)
-    if row is None or row.turns_into is None:
-        return Figure(name="Weakest class", value="none named", note=no_weakest(record), kind="missing")
-    into = class_name(row.turns_into, tuple(record.class_names) if record.class_names else None)
-    within = f"interval {interval(row.interval, whole=True)}, n\xa0=\xa0{count(row.n)}"
-    return Figure(
-        name="Weakest class",
-        value=f"{shorten(row.name, 24)} → {shorten(into, 24)}",
-        note=f"Robust accuracy {at_most(row.robust_accuracy, row.n)}, {within}.",
-        kind="word",
-    )
-
-
 def _chart(record: Record) -> Markup:
     m, n = record.metrics, record.samples.n
     parts = []
     for status in words.STATUSES:
         number = m.statuses.get(status, 0)
         share = number / n if n else 0.0
-        parts.append(svg.Part(kind=status, share=share, title=f"{status}: {number} of {n} ({percent(share, n)})"))
+        parts.append(charts.Part(kind=status, share=share, title=f"{status}: {number} of {n} ({percent(share, n)})"))
     robust = real(m.robust_accuracy)
     span = m.robust_accuracy_interval if robust is not None else None
     label = "Samples by status: " + ", ".join(part.title for part in parts if part.share)
     if robust is not None:
         label += f". Robust accuracy {at_most(robust, n)}, 95{THIN}% interval {interval(span)}"
-    return svg.bracket(parts, robust, span, real(m.certified_accuracy), real(m.clean_accuracy), n, label)
+    return charts.bracket(parts, robust, span, real(m.certified_accuracy), real(m.clean_accuracy), n, label)

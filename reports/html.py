@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -17,18 +18,26 @@ from markupsafe import Markup, escape
 
 from auditor.hookspecs import hookimpl
 from auditor.record import Entry
+from auditor.section import Section
 
 from .page import build
+from .sections import added, loader
 from .text import clean
 
 FILENAME = "report.html"
 CODE = re.compile(r"`([^`]+)`")
 
 
-def render(entries: list[Entry]) -> str:
-    """The page of these records: one audit, or a table over several and then each."""
-    style = stylesheet()
-    return environment().get_template("page.html").render(page=build(entries), style=style, policy=policy(style))
+def render(entries: list[Entry], *, sections: Sequence[Section] = ()) -> str:
+    """The page of these records: one audit, or a table over several and then each. sections: of plugins."""
+    style, page, made = stylesheet(), build(entries), environment(tuple(sections))
+    parts = made.get_template("parts.html").module
+    level = 2 if len(page.audits) != 1 else 1
+    more = {
+        audit.key: added(entry, audit.key, sections, made, {"audit": audit, "parts": parts, "level": level + 2})
+        for entry, audit in zip(entries, page.audits, strict=True)
+    }
+    return made.get_template("page.html").render(page=page, added=more, level=level, style=style, policy=policy(style))
 
 
 def policy(style: str) -> str:
@@ -43,11 +52,11 @@ def stylesheet() -> Markup:
     return Markup((files("auditor.reports.templates") / "page.css").read_text(encoding="utf-8"))
 
 
-@cache
-def environment() -> Environment:
+@lru_cache(maxsize=8)
+def environment(sections: tuple[Section, ...] = ()) -> Environment:
     """Templates that escape everything, and refuse whatever a context did not turn into words."""
     made = Environment(
-        loader=PackageLoader("auditor.reports", "templates"),
+        loader=loader(PackageLoader("auditor.reports", "templates"), sections),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,

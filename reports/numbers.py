@@ -37,6 +37,16 @@ def at_most(value: float | None, n: int) -> str:
     return f"≤{THIN}{percent(value, n, bound=True)}" if known(value) else MISSING
 
 
+def at_least(value: float | None, n: int) -> str:
+    """`≥ 12.0 %`: a lower bound over n samples."""
+    if not known(value):
+        return MISSING
+    shown = percent(value, n)
+    if shown.startswith("<"):  # at least less than something says nothing
+        return f"≥{THIN}0{THIN}%"
+    return f"≥{THIN}{shown.removeprefix(f'>{THIN}')}"
+
+
 def interval(span: Sequence[float] | None, *, whole: bool = False) -> str:
     """`37–46`, in percent, as `auditor.rates` words it. whole: keep it on one line, in running text."""
     return rates.interval(span, dash=f"{JOINER}–{JOINER}" if whole else "–")
@@ -58,6 +68,15 @@ def amount(value: float | None) -> str:
     digits, exponent = f"{value:.2e}".split("e")
     power = str(int(exponent)).translate(RAISED)
     return f"10{power}" if digits == "1.00" else f"{float(digits):g}×10{power}"
+
+
+def times(value: float | None, epsilon: float | None) -> str:
+    """`0.8 × epsilon`: a distance as a multiple of epsilon; empty where either is missing."""
+    if not known(value) or not known(epsilon) or epsilon <= 0:
+        return ""
+    share = value / epsilon
+    shown = f"{share:.2f}" if 0.1 <= share < 9.995 else amount(share) if share < 99.5 else f"{share:,.0f}"
+    return f"{shown}\xa0×\xa0epsilon"
 
 
 def signed(value: float) -> str:

@@ -42,9 +42,12 @@ class PluginLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """command: what to type to get this record again, empty where it was not recorded."""
+    """command: what to type to get this record again, empty where it was not recorded. plan, outcomes: the digests that
+    say whether it is the same."""
 
     command: str
+    plan: str
+    outcomes: str
     tables: list[Facts]
     plugins: list[PluginLine]
     plugins_note: str
@@ -56,6 +59,8 @@ def provenance(record: Record) -> Provenance:
     note = f"{len(record.tool.plugins)} plugins were loaded"
     return Provenance(
         command=record.command,
+        plan=record.plan_digest,
+        outcomes=record.outcomes_digest,
         tables=[_model(record), _threat(record), _samples(record), _run(record), _environment(record)],
         plugins=[
             PluginLine(name=p.name, version=p.version, sha256=p.sha256 or MISSING, error=p.error or "")
@@ -127,6 +132,7 @@ def _samples(record: Record) -> Facts:
 
 def _run(record: Record) -> Facts:
     facts = [
+        Fact(name="In one line", value=record.summary),
         Fact(name="advaudit", value=record.tool.version),
         Fact(name="Time in attacks", value=seconds(record.seconds)),
         Fact(name="Seed", value=plain(record.plan["seed"]) if "seed" in record.plan else "not recorded"),

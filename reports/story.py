@@ -23,7 +23,8 @@ SIGNS = {"claimed": "none", "doubted": "open", "tried": "good", "fell": "bad"}
 
 @dataclass(frozen=True, kw_only=True)
 class ChapterLine:
-    """One step. because: the doubts that it answers, stages: the attacks that were played, both in words."""
+    """One step. because: the doubts that it answers, stages: the attacks that were played, both in words. robust: as it
+    stood afterwards, empty where that is what it was."""
 
     head: str
     sign: str
@@ -48,13 +49,17 @@ def story(record: Record) -> Story:
     titles = {finding.id: finding.title for finding in record.findings}
     return Story(
         lead=_lead(record),
-        chapters=[_line(chapter, titles, n) for chapter in record.story],
+        chapters=[
+            _line(chapter, before, titles, n)
+            for before, chapter in zip([None, *record.story], record.story, strict=False)
+        ],
     )
 
 
-def _line(chapter: Chapter, titles: dict[str, str], n: int) -> ChapterLine:
+def _line(chapter: Chapter, before: Chapter | None, titles: dict[str, str], n: int) -> ChapterLine:
     sign = SIGNS.get(chapter.kind, "none")
     because = [titles.get(name, name) for name in chapter.findings] if chapter.kind in ("tried", "fell") else []
+    same = before is not None and before.robust_accuracy == chapter.robust_accuracy
     return ChapterLine(
         head=HEADS.get(chapter.kind, chapter.kind),
         sign=sign,
@@ -62,7 +67,7 @@ def _line(chapter: Chapter, titles: dict[str, str], n: int) -> ChapterLine:
         text=chapter.text,
         because="; ".join(because),
         stages=", ".join(shorten(name) for name in chapter.stages),
-        robust="" if chapter.robust_accuracy is None else at_most(chapter.robust_accuracy, n),
+        robust="" if same or chapter.robust_accuracy is None else at_most(chapter.robust_accuracy, n),
     )
 
 

@@ -81,6 +81,20 @@ NORMS = {
     "on a grid of 31 × 5 × 5",
 }
 
+DISTANCES = {
+    "linf": "the largest change of any feature",
+    "l2": "the Euclidean length of the change",
+    "l1": "the changes of all features added up",
+    "l0": "how many features change",
+    "spatial": "the epsilon that the turn and shift need",
+}
+BOX = "the largest change as a share of the half-width of the sample's box"
+
+
+def distance(threat: ThreatInfo) -> str:
+    """What a distance under this threat is, in words."""
+    return BOX if threat.boxes else DISTANCES.get(threat.norm, f"{threat.norm} of the change")
+
 
 def surrogate(name: str) -> str:
     """What a surrogate of this name does, in a sentence."""

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from auditor.gate import Rule, judged
-from auditor.metrics import by_class, measure
+from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Runs
+from auditor.metrics import by_class, measure, wilson
 from auditor.record import (
     SCHEMA,
     AttackRow,
@@ -29,6 +30,7 @@ from auditor.record import (
     Severity,
     Spent,
     Status,
+    Step,
     ThreatInfo,
     Tool,
 )
@@ -42,7 +44,8 @@ class Document(HTMLParser):
     """A page taken apart by the standard library's parser; it raises where tags are not closed in their order.
 
     tags: of every element, in order. attributes: of every element, as (tag, name, value). text: all of it, one line.
-    tables: by the start of their caption, rows of cells. style: what stands in the style element.
+    tables: by the start of their caption, rows of cells. figures: by their names, the values and notes of the first
+    description list. style: what stands in the style element.
     """
 
     def __init__(self, html: str):
@@ -52,6 +55,7 @@ class Document(HTMLParser):
         self.open: list[str] = []
         self.words: list[str] = []
         self.tables: dict[str, list[list[str]]] = {}
+        self.figures: dict[str, list[str]] = {}
         self.style = ""
         self._table: list[list[str]] = []
         self.feed(html)
@@ -71,6 +75,10 @@ class Document(HTMLParser):
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         if tag not in VOID:
             self.open.append(tag)
+        if tag == "dt":
+            self._figure = ""
+        elif tag == "dd":
+            self.figures.setdefault(self._figure, []).append("")
         if tag == "table":
             self._table = []
         elif tag == "caption":
@@ -97,10 +105,18 @@ class Document(HTMLParser):
         if "title" in self.open and "svg" in self.open:
             return
         self.words.append(data)
+        if "dt" in self.open:
+            self._figure += data
+        elif "dd" in self.open:
+            self.figures[self._figure][-1] += data
         if "caption" in self.open:
             self._caption += data
         elif self.open and self.open[-1] != "tr" and {"td", "th"} & set(self.open):
             self._table[-1][-1] += data
+
+    def heads(self, caption: str) -> list[str]:
+        """The heads of the first table whose caption starts so."""
+        return next(rows[0] for name, rows in self.tables.items() if name.startswith(caption))
 
     def table(self, caption: str) -> list[list[str]]:
         """The rows, without the head, of the first table whose caption starts so."""
@@ -240,6 +256,117 @@ def record_of(
     return judged(msgspec.structs.replace(record, **changes), rules)
 
 
+def hardness_of(record: Record, *, targets: str = "all", each: int = 0, seed: int = 0, **changes: Any) -> Record:
+    """The record with a hardness that fits its outcomes: a sample's nearest example is the nearest over its targets.
+
+    Whoever is broken lies within epsilon, whoever withstood beyond; each class is farther from those that have a number
+    unlike its own. Every tenth class or so is certified up to a part of its distance.
+    """
+    draw = np.random.default_rng(seed)
+    epsilon, classes = record.threat.epsilon or 1.0, record.model.classes
+    outcomes, runs = [], Runs()
+    for outcome in record.outcomes:
+        if outcome.clean_label != outcome.label:
+            outcomes.append(outcome)
+            continue
+        inside = outcome.status is BROKEN and outcome.distance is not None
+        nearest = outcome.distance if inside else round(epsilon * (1.05 + 1.5 * float(draw.random())), 6)
+        assert nearest is not None
+        radius = round(nearest * 0.4, 6) if outcome.label % 2 else 0.0
+        outcomes.append(msgspec.structs.replace(outcome, nearest=nearest, ranged=True, radius=radius))
+        into = outcome.adversarial_label if inside else (outcome.label + 1) % classes
+        others = [label for label in range(classes) if label != outcome.label]
+        for target in others if targets == "all" else sorted({into, *others[:each]}):  # type: ignore[type-var]
+            far = nearest * (1 if target == into else 1.1 + abs(target - outcome.label) * float(draw.random()))
+            runs.ids.append(outcome.id)
+            runs.targets.append(target)  # type: ignore[arg-type]
+            runs.distances.append(far if draw.random() < 0.95 or target == into else None)
+            runs.saliency.append(float(draw.uniform(0.2, 0.9)))
+    correct = [outcome for outcome in outcomes if outcome.ranged]
+    by_distance = sorted(correct, key=lambda outcome: outcome.nearest or 0.0)
+    found = Hardness(
+        correct=len(correct),
+        ranged=len(correct),
+        attack="fmn",
+        parameters={"steps": 200},
+        n=len(correct),
+        each=classes - 1 if targets == "all" else each,
+        targets=targets,
+        budgets=[epsilon / 2, epsilon, 2 * epsilon],
+        pairs=_pairs(record, runs),
+        classes=[_class(record, label, outcomes) for label in sorted({o.label for o in correct})],
+        robustness=0.2,
+        correlation=0.63,
+        correlation_distance=0.41,
+        over=len({(record.outcomes[id].label, target) for id, target in zip(runs.ids, runs.targets, strict=True)}),
+        easiest=[outcome.id for outcome in by_distance[:10]],
+        hardest=[outcome.id for outcome in by_distance[::-1][:10]],
+        share=0.37,
+        runs=runs,
+    )
+    distances = sorted(o.nearest for o in correct if o.nearest is not None)
+    return msgspec.structs.replace(
+        record,
+        outcomes=outcomes,
+        curve=_curve(outcomes, epsilon),
+        metrics=msgspec.structs.replace(record.metrics, median_distance=float(np.median(distances))),
+        hardness=msgspec.structs.replace(found, **changes),
+        next_steps=[
+            Step(
+                what="Harden the weakest class first.", why="It loses the most.", command="advaudit harden robust.onnx"
+            ),
+            Step(what="Audit more samples.", why="The interval is wide."),
+        ],
+    )
+
+
+def _curve(outcomes: list[Outcome], epsilon: float) -> list[CurvePoint]:
+    """Both ends at every distance of the outcomes, at most 40."""
+    near = np.array([o.nearest if o.ranged else 0.0 for o in outcomes], float)
+    radius = np.array([o.radius for o in outcomes])
+    at = np.unique(np.concatenate([[0.0, epsilon], np.quantile(near, np.linspace(0, 1, 38)).round(6)]))
+    return [
+        CurvePoint(epsilon=float(e), robust_accuracy=float((near > e).mean()), certified=float((radius > e).mean()))
+        for e in at
+    ]
+
+
+def _class(record: Record, label: int, outcomes: list[Outcome]) -> ClassHardness:
+    own = [outcome for outcome in outcomes if outcome.label == label and outcome.ranged]
+    near = [outcome.nearest for outcome in own if outcome.nearest is not None]
+    return ClassHardness(
+        label=label, n=len(own), distance=float(np.median(near)), nearest=min(near),
+        curve=_curve(own, record.threat.epsilon or 1.0), measured=len(own), margin=3.2, jacobian=11.0, radius=0.021,
+    )  # fmt: skip
+
+
+def _pairs(record: Record, runs: Runs) -> list[Pair]:
+    """The runs, counted by the class of their sample and the class they went for."""
+    epsilon = record.threat.epsilon or 1.0
+    own: dict[tuple[int, int], list[float]] = {}
+    for id, target, far in zip(runs.ids, runs.targets, runs.distances, strict=True):
+        own.setdefault((record.outcomes[id].label, target), []).append(np.inf if far is None else far)
+    pairs = []
+    for (source, target), far in sorted(own.items()):
+        reached, middle = [d for d in far if np.isfinite(d)], float(np.median(far))
+        broken = sum(d <= epsilon for d in far)
+        pairs.append(
+            Pair(
+                source=source,
+                target=target,
+                n=len(far),
+                broken=broken,
+                interval=wilson(broken, len(far)),
+                reached=len(reached),
+                distance=middle if np.isfinite(middle) else None,
+                mean_distance=float(np.mean(reached)) if reached else None,
+                hardness=middle * 0.8 if reached else None,
+                adversarial_distance=0.5,
+            )
+        )
+    return pairs
+
+
 def evidence_of(record: Record, shape: tuple[int, ...] = (1, 12, 12), seed: int = 0) -> dict[str, np.ndarray]:
     """Evidence for every broken sample: a disc for each class, and a change of 8/255 up or down at every place."""
     draw = np.random.default_rng(seed)
@@ -249,25 +376,51 @@ def evidence_of(record: Record, shape: tuple[int, ...] = (1, 12, 12), seed: int 
         grid = np.linspace(-1, 1, x[row].size).reshape(shape) * (1 + outcome.label)
         x[row] = (0.5 + 0.4 * np.cos(3 * grid)).astype(np.float32)
     change = (draw.integers(0, 2, x.shape) * 2 - 1) * np.float32(8 / 255)
-    return {
+    evidence = {
         "id": np.array([outcome.id for outcome in found], np.int64),
         "x": x,
         "x_adv": np.clip(x + change, 0, 1).astype(np.float32),
         "label": np.array([outcome.label for outcome in found], np.int64),
         "adversarial_label": np.array([outcome.adversarial_label for outcome in found], np.int64),
     }
+    near = [outcome for outcome in record.outcomes if outcome.nearest is not None]
+    if near:
+        x = np.full((len(near), *shape), 0.5, np.float32)
+        away = np.array([outcome.nearest for outcome in near], np.float32).reshape(-1, *[1] * len(shape))
+        into = [
+            (o.label + 1) % record.model.classes if o.adversarial_label is None else o.adversarial_label for o in near
+        ]
+        evidence |= {
+            "near_id": np.array([outcome.id for outcome in near], np.int64),
+            "near_x": x,
+            "near_x_adv": np.clip(x + away, 0, 1),
+            "near_label": np.array([outcome.label for outcome in near], np.int64),
+            "near_adversarial_label": np.array(into, np.int64),
+        }
+    return evidence
 
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Make:
-    """entry(shape=…, evidence=…, **record_of's arguments) -> Entry whose evidence lies in a folder of its own."""
+    """entry(shape=…, evidence=…, hardness=…, **record_of's arguments) -> Entry whose evidence lies in a folder.
+
+    hardness: arguments of hardness_of, None for a record without one.
+    """
     made = []
 
-    def make(*, shape: tuple[int, ...] = (1, 12, 12), evidence: bool = True, **changes: Any) -> Entry:
+    def make(
+        *,
+        shape: tuple[int, ...] = (1, 12, 12),
+        evidence: bool = True,
+        hardness: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Entry:
         folder = tmp_path / str(len(made))
         folder.mkdir()
         made.append(folder)
         record = record_of(**changes)
+        if hardness is not None:
+            record = hardness_of(record, **hardness)
         if evidence:
             np.savez(folder / "evidence.npz", **evidence_of(record, shape))  # type: ignore[arg-type]
         return Entry(record, folder)

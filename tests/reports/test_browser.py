@@ -3,146 +3,48 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from auditor.reports.html import render
-from PIL import Image
 
-from auditor.record import CurvePoint, Entry
+from auditor.record import Entry
+from benchmarks import chromium
+from benchmarks.chromium import Browser, find
 
 pytestmark = pytest.mark.browser
 Make = Callable[..., Entry]
 JENKINS = "sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self';"
 """What Jenkins sends with the artefacts of a build: no style sheet in the page, no picture in it."""
-OPTIONS = ("--headless", "--disable-gpu", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe")
-START = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3), os.dup2(int(sys.argv[2]), 4)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-
-
-class Browser:
-    """One page of a headless Chromium, driven over its debugging pipe (file descriptors 3 and 4)."""
-
-    def __init__(self, binary: str, folder: str):
-        far_in, self.out = os.pipe()
-        self.into, far_out = os.pipe()
-        high_in, high_out = (os.dup(fd) for fd in (far_in, far_out))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(high_in), str(high_out), binary, *OPTIONS, f"--user-data-dir={folder}"],
-            pass_fds=(high_in, high_out),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for fd in (far_in, far_out, high_in, high_out):
-            os.close(fd)
-        self.left, self.asked, self.events, self.session = b"", 0, [], ""  # type: ignore[var-annotated]
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
-        self.ask("Emulation.setScriptExecutionDisabled", value=True)
-        speed = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        self.ask("Network.emulateNetworkConditions", offline=True, **speed)
-
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the protocol; what happens meanwhile is kept in `events`."""
-        self.asked += 1
-        message = {"id": self.asked, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.out, json.dumps(message).encode() + b"\0")
-        while (reply := self.read()).get("id") != self.asked:
-            self.events.append(reply)
-        assert "error" not in reply, reply
-        return reply["result"]  # type: ignore[no-any-return]
-
-    def read(self) -> dict[str, Any]:
-        while b"\0" not in self.left:
-            more = os.read(self.into, 1 << 16)
-            assert more, "the browser went away"
-            self.left += more
-        message, _, self.left = self.left.partition(b"\0")
-        return json.loads(message)  # type: ignore[no-any-return]
-
-    def show(self, url: str, width: int, *, dark: bool = False, media: str = "") -> None:
-        """Open the address in a window of this width, and wait until everything is there."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.ask("Emulation.setDeviceMetricsOverride", **size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.events = []
-        self.ask("Page.navigate", url=url)
-        self.wait("Page.loadEventFired")
-
-    def wait(self, method: str) -> dict[str, Any]:
-        for event in self.events:
-            if event.get("method") == method:
-                return event["params"]  # type: ignore[no-any-return]
-        while (event := self.read()).get("method") != method:
-            self.events.append(event)
-        self.events.append(event)
-        return event["params"]  # type: ignore[no-any-return]
-
-    def seen(self, method: str) -> list[dict[str, Any]]:
-        """Parameters of these events since the page was opened."""
-        return [event["params"] for event in self.events if event.get("method") == method]
-
-    def width(self) -> float:
-        """How wide the content is, which may be more than the window."""
-        return float(self.ask("Page.getLayoutMetrics")["cssContentSize"]["width"])
-
-    def picture(self) -> np.ndarray:
-        shot = self.ask("Page.captureScreenshot", format="png")["data"]
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(shot))).convert("L"))
-
-    def evaluate(self, expression: str) -> Any:
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def close(self) -> None:
-        self.session = ""
-        self.ask("Browser.close")
-        self.process.wait(timeout=20)
-        os.close(self.out)
-        os.close(self.into)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    binary = next((path for name in names if (path := shutil.which(name))), None)
-    if binary is None or sys.platform == "win32":
+    binary = find()
+    if binary is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        started = Browser(binary, folder)
+    with chromium.browser(binary) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
 def page(entry: Make, tmp_path: Path) -> Path:
-    """A page with everything in it: pictures, a curve, long and foreign names."""
-    names = ["cat", "x" * 300, "<script>document.title = 'ran'</script> שלום"]
-    curve = [CurvePoint(epsilon=e, robust_accuracy=1 - 5 * e) for e in (0.0, 0.1, 0.2)]
+    """A page with everything in it: pictures, curves, matrices, long and foreign names."""
+    names = ["cat", "x" * 300, "<script>document.title = 'ran'</script> שלום", *"abcdefghi"]
     long = "y" * 300
-    made = entry(n=450, names=names, curve=curve, environment={long: long}, command=long, plan_digest=long)
+    made = entry(
+        n=450, classes=12, names=names, environment={long: long}, command=long, plan_digest=long, hardness={}
+    )  # fmt: skip
     record = made.record
     record = msgspec.structs.replace(
         record,
         summary=f"Robust accuracy ≤ {long}",
+        next_steps=[msgspec.structs.replace(step, what=long, why=long, command=long) for step in record.next_steps],
         model=msgspec.structs.replace(record.model, name=long, path=long),
         attacks=[msgspec.structs.replace(row, name=long, reason=long) for row in record.attacks],
         findings=[msgspec.structs.replace(row, title=long, explanation=long, id=long) for row in record.findings],

@@ -14,16 +14,17 @@ import msgspec
 import pytest
 from auditor.reports.html import environment, policy, render, stylesheet
 
+from auditor.hardness import Protected
 from auditor.host import REPORTERS, Host
-from auditor.record import Entry, Plugin
+from auditor.record import Chapter, Entry, Plugin
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]
 TAGS = {
     "html", "head", "meta", "title", "link", "style", "body", "a", "header", "p", "span", "main", "article", "h1", "h2",
-    "h3", "h4", "ul", "li", "dl", "dt", "dd", "div", "nav", "section", "table", "caption", "thead", "tbody", "tfoot",
-    "tr", "th", "td", "strong", "bdi", "code", "pre", "details", "summary", "figure", "figcaption", "img", "footer",
-    "svg", "rect", "line", "circle", "text", "path",
+    "h3", "h4", "h5", "ol", "ul", "li", "dl", "dt", "dd", "div", "nav", "section", "table", "caption", "thead", "tbody",
+    "tfoot", "tr", "th", "td", "strong", "bdi", "code", "pre", "details", "summary", "figure", "figcaption", "img",
+    "footer", "svg", "rect", "line", "circle", "text", "path",
 }  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -39,12 +40,16 @@ HOSTILE = [
 ]
 
 
+STORY = [Chapter(kind="claimed", text="Claimed.", robust_accuracy=0.9)]
+PROTECTED = Protected(label=0, into=1, cost=1, n=9, clean=0, broken=1, tried=9, got_there=1, precision=0.5)
+
+
 def hostile(made: Entry, words: list[str]) -> Entry:
     """The entry with these words wherever a stranger's text can come from."""
     word = cycle(words)
     record = made.record
     replace = msgspec.structs.replace
-    names = [next(word) + str(i) for i in range(3)]
+    names = [next(word) + str(i) for i in range(record.model.classes)]
     record = replace(
         record,
         summary=next(word),
@@ -52,6 +57,10 @@ def hostile(made: Entry, words: list[str]) -> Entry:
         class_names=names,
         by_class=[replace(row, name=names[row.label]) for row in record.by_class],
         environment={next(word): next(word) for _ in range(5)},
+        suite=next(word),
+        next_steps=[replace(s, what=next(word), why=next(word), command=next(word)) for s in record.next_steps],
+        story=[replace(c, kind=next(word), text=next(word), stages=[next(word)]) for c in STORY],
+        hardness=record.hardness and replace(record.hardness, attack=next(word)),
         execution={"device": next(word)},
         plan_digest=next(word),
         masking=next(word),
@@ -91,7 +100,7 @@ def hostile(made: Entry, words: list[str]) -> Entry:
 
 @pytest.mark.parametrize("turn", range(len(HOSTILE)))
 def test_hostile_words_stay_words(entry: Make, parse: Parse, turn: int) -> None:
-    made = entry()
+    made = entry(classes=5, hardness={"protected": [PROTECTED]})
     words = HOSTILE[turn:] + HOSTILE[:turn]
     page = parse(render([hostile(made, words)]))
     harmless = parse(render([hostile(made, [f"harmless {i}" for i in range(10)])]))
@@ -107,13 +116,13 @@ def test_hostile_words_stay_words(entry: Make, parse: Parse, turn: int) -> None:
 
 
 def test_hidden_characters_never_reach_the_page(entry: Make) -> None:
-    html = render([hostile(entry(), HOSTILE)])
+    html = render([hostile(entry(classes=5, hardness={"protected": [PROTECTED]}), HOSTILE)])
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html)
     assert html.encode()
 
 
 def test_nothing_runs_and_nothing_is_fetched(entry: Make, parse: Parse) -> None:
-    page = parse(render([entry(), entry(n=30)]))
+    page = parse(render([entry(classes=5, hardness={"protected": [PROTECTED]}), entry(n=30)]))
     assert set(page.tags) <= TAGS
     assert not [
         name for _, name, _ in page.attributes if name.startswith("on") or name in ("style", "srcset", "action")
@@ -157,10 +166,11 @@ def test_a_template_refuses_a_name_that_is_not_there() -> None:
         environment().from_string("{{ missing }}").render()
 
 
-def test_both_reporters_are_registered() -> None:
+def test_the_reporters_are_registered() -> None:
     host = Host.load(bundled=REPORTERS, installed=False)
     assert host.errors == []
     assert {name: reporter.filename for name, reporter in host.reporters.items()} == {
         "html": "report.html",
         "markdown": "report.md",
+        "csv": "tables",
     }

@@ -54,3 +54,29 @@ def test_a_command_can_not_end_its_block(entry: Make) -> None:
     made = entry()
     record = msgspec.structs.replace(made.record, command="run ```\n# not a heading")
     assert render([Entry(record, made.folder)]).count("\n````sh\nrun ```") == 1
+
+
+def test_it_keeps_the_order_of_the_page_and_stays_short(entry: Make) -> None:
+    text = render([entry(n=600, classes=20, hardness={}, evidence=False)])
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert heads == [
+        "Did it pass?", "Can it be believed?", "Where is it weak?", "What was tried?", "What to do next",
+        "How to get this again",
+    ]  # fmt: skip
+    assert len(text) < 12_000
+    assert "The 10 weakest classes are shown." in text
+
+
+def test_pairs_distances_and_steps_are_told(entry: Make) -> None:
+    made = entry(n=200, classes=5, names=["ant", "bee", "cat", "dog", "elk"], hardness={})
+    text = render([made])
+    assert "| From | To | Within epsilon | Interval | Median distance |" in text
+    assert "Half of the correctly classified samples have an adversarial example within" in text
+    assert "1. **Harden the weakest class first.** It loses the most." in text
+    assert "```sh\nadvaudit harden robust.onnx\n```" in text
+
+
+def test_clear_checks_are_counted_and_open_ones_named(entry: Make) -> None:
+    text = render([entry()])
+    assert "1 check is clear.\n" in text
+    assert "1 check could not be made here: Title of randomised." in text

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from math import nan
 from typing import Any
+from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
 from auditor.reports.html import render
 
-from auditor.record import CurvePoint, Entry, FindingStatus, Outcome, Severity, Status
+from auditor.hardness import CurvePoint
+from auditor.record import Entry, FindingStatus, Outcome, Severity, Status
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]
@@ -55,7 +57,7 @@ def test_the_numbers_are_the_record_s(entry: Make, parse: Parse) -> None:
     for attack in record.attacks:
         shown = next(row for row in stages if row[0] == f"{attack.name} {attack.access}")
         assert shown[1] == attack.status
-        assert shown[3:8] == [
+        assert shown[4:9] == [
             str(v) for v in (attack.entered, attack.broken, attack.forwards, attack.backwards, attack.queries)
         ]
     assert stages[-1][0] == "All stages"
@@ -178,6 +180,41 @@ def test_sixty_pictures_are_shown_where_they_fit(entry: Make, parse: Parse) -> N
     assert all(re.search(r"\d", alt) for alt in alts)
 
 
+def test_a_page_of_ten_classes_and_sixty_pictures_is_well_under_three_megabytes(entry: Make, parse: Parse) -> None:
+    html = render([entry(shape=(3, 32, 32), n=500, classes=10, hardness={})])
+    assert parse(html).tags.count("img") == 60
+    assert len(html) < 1_500_000
+
+
+def test_sections_come_in_the_order_of_the_reader_s_questions(entry: Make) -> None:
+    html = render([entry(classes=5, hardness={})])
+    order = [
+        "name",
+        "gate",
+        "result",
+        "belief",
+        "weakness",
+        "classes",
+        "pairs",
+        "distance",
+        "gallery",
+        "effort",
+        "next",
+    ]
+    places = [html.index(f'id="a1-{part}"') for part in (*order, "provenance")]
+    assert places == sorted(places)
+
+
+def test_every_mark_of_every_chart_has_a_title(entry: Make) -> None:
+    html = render([entry(classes=5, hardness={})])
+    charts = [chart for chart in re.findall(r"<svg.*?</svg>", html, re.DOTALL) if "aria-hidden" not in chart]
+    assert len(charts) > 10
+    for chart in charts:
+        for mark in ElementTree.fromstring(chart).iter():
+            if mark.tag in ("rect", "line", "circle", "path") and mark.get("class") != "grid":
+                assert mark.findtext("title"), chart[:200]
+
+
 def test_several_records_share_a_page_and_a_summary(entry: Make, parse: Parse) -> None:
     made = [entry(), entry(n=30, seed=3), entry(classes=2)]
     page = parse(render(made))
@@ -195,7 +232,8 @@ def test_no_record_is_a_page_that_says_so(parse: Parse) -> None:
 
 
 def test_structure_that_a_screen_reader_needs(entry: Make, parse: Parse) -> None:
-    for made in ([entry(curve=[CurvePoint(epsilon=0.1, robust_accuracy=0.5)])], [entry(), entry()]):
+    whole = entry(classes=5, hardness={})
+    for made in ([entry(curve=[CurvePoint(epsilon=0.1, robust_accuracy=0.5)])], [whole], [whole, entry()]):
         page = parse(render(made))
         levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1

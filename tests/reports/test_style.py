@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from auditor.reports import svg
 from auditor.reports.html import stylesheet
 
+SHADES = ("s0", "s1", "s2", "s3", "s4", "s5")
 BACKGROUNDS = {
-    "ink": ("paper", "raised", "badwash", "openwash", "goodwash"),
+    "ink": ("paper", "raised", "badwash", "openwash", "goodwash", *SHADES),
     "muted": ("paper", "raised", "badwash", "openwash", "goodwash"),
     "accent": ("paper",),
     "good": ("paper", "goodwash"),
@@ -55,11 +57,22 @@ def test_neighbours_in_the_bar_differ_in_lightness(theme: int) -> None:
         assert contrast(colours[a], colours[b]) >= 1.1, (a, b)
 
 
+@pytest.mark.parametrize("theme", [0, 1])
+def test_each_shade_of_a_matrix_differs_from_the_one_before(theme: int) -> None:
+    colours = themes()[theme]
+    away = [contrast(colours[shade], colours["paper"]) for shade in SHADES]
+    assert away[0] == 1
+    assert away == sorted(away)
+    assert all(after / before >= 1.05 for before, after in pairwise(away))
+
+
 def test_both_themes_name_the_same_colours_and_the_svg_has_the_light_ones() -> None:
     light, dark = themes()
     assert light.keys() == dark.keys()
     for kind in ("certified", "withstood", "unattacked", "error", "broken", "misclassified"):
         assert svg.FILLS[kind] == light[kind]
+    assert svg.FILLS["band"] == light["band"]
+    assert (svg.STROKES["curve"], svg.STROKES["proved"]) == (light["withstood"], light["certified"])
     assert {"strong": light["ink"], "quiet": light["muted"]} == svg.INKS
 
 
