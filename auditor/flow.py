@@ -70,7 +70,7 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
-        explored = explore(search, ledger, job.suite, attacks, host.attacks, job.distances) if job.hardness else None
+        explored = explore(search, ledger, attacks, host.attacks, job.distances) if job.hardness else None
         attacks += explored.rows if explored else []
         inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
         attacks, belief = believe(inquiry, attacks, escalate=job.escalate)

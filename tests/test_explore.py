@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import linprog
 
 from auditor.access import Access
-from auditor.allowance import SHARE, Allowance, equivalents
+from auditor.allowance import SHARE, STANDARD, Allowance, equivalents
 from auditor.bench import Bench, LinearTarget
 from auditor.curve import curve
 from auditor.explore import ALL, CONFUSED, EACH, MOST, NEAREST, Explored, explore, in_turn
@@ -23,7 +23,7 @@ from auditor.pairs import hardness as papernot
 from auditor.record import AttackRow, Outcome
 from auditor.samples import Samples
 from auditor.search import Search
-from auditor.suite import Stage, find_suite, for_norm
+from auditor.suite import find_suite, for_norm
 from auditor.threat import Goal, Norm, ThreatModel
 from auditor.weigh import weigh
 
@@ -39,10 +39,6 @@ def bench(classes: int = 3, n: int = 24, features: int = 5, norm: Norm = Norm.LI
     return Bench(target=target, samples=samples, threat=ThreatModel(norm=norm, epsilon=EPSILON))
 
 
-def suite(norm: Norm = Norm.LINF) -> list[Stage]:
-    return for_norm(find_suite("standard", ATTACKS), norm)
-
-
 def spent(amount: int) -> list[AttackRow]:
     from records import attack_row
 
@@ -52,7 +48,7 @@ def spent(amount: int) -> list[AttackRow]:
 def explored(made: Bench, folder: Path, *, most: int = 10**7, attack: str = "") -> tuple[Explored, Ledger, Search]:
     search = made.search(folder)
     ledger = Ledger.of(made.samples, np.ones(len(made.samples), bool))
-    return explore(search, ledger, suite(made.threat.norm), spent(most), ATTACKS, attack), ledger, search
+    return explore(search, ledger, spent(most), ATTACKS, attack), ledger, search
 
 
 def blocks(n: int = 30, norm: Norm = Norm.LINF) -> Bench:
@@ -209,7 +205,7 @@ def test_of_many_classes_the_nearest_and_the_most_confused_are_tried(tmp_path: P
     far = int(order[0, -1])
     own = np.flatnonzero(made.samples.labels == label)
     ledger.broken[own[-1]], ledger.label[own[-1]] = True, far
-    found = explore(search, ledger, suite(), spent(10**7), ATTACKS)
+    found = explore(search, ledger, spent(10**7), ATTACKS)
     assert (found.targets, found.each) == ("nearest", NEAREST + CONFUSED)
     aimed = {
         i: [t for j, t in zip(found.reached.index, found.reached.target, strict=True) if j == i] for i in range(60)
@@ -245,10 +241,12 @@ def test_where_everything_fell_at_once_a_modest_sum_is_allowed_but_never_more_th
 ) -> None:
     made = bench(n=200)
     ledger = Ledger.of(made.samples, np.ones(200, bool))
-    stages = suite()
-    allowance = Allowance.of(made.search(tmp_path), ledger, stages, spent(1))
-    withstood = sum(stage.share * equivalents(*stage.budget(3)) for stage in stages) * 200
-    assert allowance.most == pytest.approx(SHARE * withstood)
+    allowance = Allowance.of(made.search(tmp_path), ledger, spent(1))
+    assert allowance.most == SHARE * STANDARD * 200
+    budgets = [
+        stage.share * equivalents(*stage.budget(3)) for stage in for_norm(find_suite("standard", ATTACKS), Norm.LINF)
+    ]
+    assert sum(budgets) == pytest.approx(STANDARD, rel=0.05)
 
 
 def test_without_gradients_distances_are_looked_for_and_pairs_are_not(tmp_path: Path) -> None:
@@ -294,7 +292,7 @@ def test_a_resumed_search_takes_runs_from_the_journal(tmp_path: Path) -> None:
     again = replace(search, journal=Journal(tmp_path, {}, resume=True))
     queries = made.target.queries
     second = Ledger.of(made.samples, np.ones(24, bool))
-    repeated = explore(again, second, suite(), spent(10**7), ATTACKS)
+    repeated = explore(again, second, spent(10**7), ATTACKS)
     assert len(done) > 1
     assert repeated.reached.distance == found.reached.distance
     assert (second.nearest == ledger.nearest).all()

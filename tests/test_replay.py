@@ -15,7 +15,9 @@ from auditor.cli import main
 from auditor.curve import curve, median_distance
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
+from auditor.hardness import Hardness
 from auditor.metrics import measure
+from auditor.pairs import pairs_of
 from auditor.record import EVIDENCE, Outcome, Record, Status, digest_outcomes, read_evidence, read_record
 from auditor.replay import replay
 
@@ -142,3 +144,60 @@ def test_examples_that_are_missing_are_noticed(copied: Path) -> None:
     rewrite(copied, record, {name: a[1:] if name.startswith("near_") else a for name, a in evidence.items()})
     with pytest.raises(RecordError, match="nearest examples"):
         replay(copied)
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs") / "out"
+    arguments = ["scan", str(EXAMPLES / "natural.onnx"), "--data", str(EXAMPLES / "samples.npz"), "--epsilon", "0.05"]
+    arguments += ["--config", str(EXAMPLES / "natural.toml"), "--limit", "8", "--out", str(folder), "--hardness"]
+    result = CliRunner().invoke(main, [*arguments, "--attack", "fgsm"])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_runs_towards_a_class_are_replayed(paired: Path) -> None:
+    record, result = read_record(paired), replay(paired)
+    assert record.hardness is not None
+    assert record.hardness.n > 0
+    assert result.pairs == result.pairs_held == 9 * record.hardness.n
+    assert f"{result.pairs} of {result.pairs} towards a class hold" in result.text
+
+
+def reworked(folder: Path, **columns: Any) -> tuple[Record, Hardness]:
+    """The record with other columns of runs."""
+    record = read_record(folder)
+    assert record.hardness is not None
+    runs = msgspec.structs.replace(record.hardness.runs, **columns)
+    hardness = msgspec.structs.replace(record.hardness, runs=runs, pairs=pairs_of(record, runs))
+    return msgspec.structs.replace(record, hardness=hardness), hardness
+
+
+def test_a_run_that_is_not_as_far_as_it_says_is_noticed(paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    hardness = read_record(folder).hardness
+    assert hardness is not None
+    distances = [1.01 * (hardness.runs.distances[0] or 0), *hardness.runs.distances[1:]]
+    write_record(folder, reworked(folder, distances=distances)[0])
+    result = replay(folder)
+    assert not result.whole
+    assert result.failures == {"another distance than recorded": 1}
+
+
+def test_pairs_that_are_not_those_of_their_runs_are_noticed(paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    record, hardness = reworked(folder)
+    first = msgspec.structs.replace(hardness.pairs[0], broken=0 if hardness.pairs[0].broken else 1)
+    hardness = msgspec.structs.replace(hardness, pairs=[first, *hardness.pairs[1:]])
+    write_record(folder, msgspec.structs.replace(record, hardness=hardness))
+    with pytest.raises(RecordError, match="not those of its runs"):
+        replay(folder)
+
+
+def test_a_run_without_its_example_is_noticed(paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    evidence = read_evidence(folder)
+    fewer = {name: array[1:] if name.startswith("pair_") else array for name, array in evidence.items()}
+    rewrite(folder, read_record(folder), fewer)
+    with pytest.raises(RecordError, match="towards a class and their evidence differ"):
+        replay(folder)
