@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from auditor.plugins.attacks.fgsm import FGSM
+from auditor.plugins.attacks.fmn import FMN
 from auditor.plugins.certifiers.affine import AffineCertifier
 
 from auditor.bench import Bench, linear_bench
@@ -46,6 +47,23 @@ class Even(Gullible):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Near(Gullible):
+    """Certifies nothing at epsilon, and the odd ones up to 0.005."""
+
+    name: ClassVar[str] = "near"
+    reach: ClassVar[float] = 0.005
+
+    def certify(self, twin: Twin, samples: Samples, threat: ThreatModel, region: Region) -> Certificates | None:
+        return Certificates(np.zeros(len(samples), bool), {}, self.reach * (samples.ids % 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Far(Near):
+    name: ClassVar[str] = "far"
+    reach: ClassVar[float] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Refusing(Gullible):
     name: ClassVar[str] = "refusing"
 
@@ -67,7 +85,7 @@ def audited(bench: Bench, search: Search, *certifiers: type[Certifier]) -> list[
     ledger = Ledger.of(bench.samples, observation.clean_labels == bench.samples.labels, spared=found.spared)
     suite = [Stage(attack=FGSM(), title="fgsm")]
     rows = search.play(suite, ledger)
-    return settle(bench.samples, bench.threat, observation, ledger, rows, found.certified)
+    return settle(bench.samples, bench.threat, observation, ledger, rows, found)
 
 
 def test_the_union_of_all_proofs() -> None:
@@ -79,6 +97,15 @@ def test_the_union_of_all_proofs() -> None:
     both = run(bench, Even, Gullible)
     assert both.certified.all()
     assert both.names == ["even", "gullible"]
+
+
+def test_the_largest_radius_of_all_and_epsilon_where_certified() -> None:
+    bench = linear_bench(n=4).at(0.01)
+    assert run(bench, Even, Near).radii.tolist() == [0.01, 0.005, 0.01, 0.005]
+    assert run(bench, Near, Far, Refusing).radii.tolist() == [0, 0.5, 0, 0.5]
+    assert run(bench, Far, Gullible).radii.tolist() == [0.01, 0.5, 0.01, 0.5]
+    assert run(bench, Even).radii.tolist() == [0.01, 0, 0.01, 0]
+    assert not run(bench, Refusing).radii.any()
 
 
 @pytest.mark.parametrize(("twin", "job"), [(False, {}), (True, {"certify": False})])
@@ -121,3 +148,18 @@ def test_a_wrong_proof_stops_the_audit(tmp_path: Any) -> None:
     with pytest.raises(SelfContradiction, match="were certified and broken at once"):
         audited(bench, bench.search(tmp_path), AffineCertifier, Gullible)
     assert audited(bench, bench.search(tmp_path), AffineCertifier)
+
+
+def test_a_wrong_radius_stops_the_audit_and_a_right_one_is_in_the_outcomes(tmp_path: Any) -> None:
+    bench = linear_bench(n=20, distance=0.1).at(0.01)
+    search = bench.search(tmp_path)
+    observation = observe(bench.target, bench.samples)
+    ledger = Ledger.of(bench.samples, observation.clean_labels == bench.samples.labels)
+    rows = search.play([Stage(attack=FMN(), title="fmn", distance=True)], ledger)
+    assert not ledger.broken.any()
+    found = run(bench, AffineCertifier)
+    for outcome in settle(bench.samples, bench.threat, observation, ledger, rows, found):
+        assert outcome.nearest is not None
+        assert 0.0999 < outcome.radius <= outcome.nearest < 0.102
+    with pytest.raises(SelfContradiction, match="10 samples"):
+        settle(bench.samples, bench.threat, observation, ledger, rows, run(bench, AffineCertifier, Far))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
+from auditor.affine import Affine
 from auditor.batching import Batched
 from auditor.certify import Certificates, Certifier
 from auditor.graph import Graph
@@ -19,105 +17,16 @@ from auditor.samples import Samples
 from auditor.threat import Norm, Region, ThreatModel
 from auditor.twin import Twin
 
-LARGEST = 1 << 25
-"""Entries of the weight matrix, classes times features, beyond which nothing is certified: 256 MiB in float64."""
-SINGLE = 2.0**-22
-"""Bound on the relative error of a float32 sum, for each term: four times the unit roundoff."""
-COARSE = 2.0**-9
-"""The same for products in half precision or TF32, for the sum as a whole."""
 PROBED = 64
+TOGETHER = 256
+"""Samples that are worked on at once, so that their arrays stay in the cache."""
+FURTHEST = 1e30
+"""No radius is larger, in units of the samples: without bounds, a model of one answer could be given any."""
+STEPS = 60
+INWARD = 1 - 1e-6
+"""What of a radius remains after rounding: of the float32 weights, of float64, of how a distance is measured."""
 KNOWN = (nn.Sequential, nn.Linear, nn.Flatten, nn.Identity, Batched, Graph)
 """Modules whose every step goes through torch, where the trace sees it; others could compute behind its back."""
-KEEPING = frozenset({
-    "add", "alias", "avg_pool2d", "cat", "clone", "constant_pad_nd", "detach", "expand", "flip", "mean", "neg",
-    "permute", "rsub", "select", "slice", "squeeze", "stack", "sub", "sum", "t", "transpose", "unsqueeze", "view",
-    "zeros_like", "_unsafe_view",
-})  # fmt: skip
-"""ATen operations that are affine in all their tensors together."""
-PRODUCTS = {"mul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "addmm": (1, 2), "convolution": (0, 1)}
-"""Operations that are affine as long as only one of these arguments depends on the input."""
-
-
-class NotAffine(Exception):
-    """Raised inside a traced forward pass at the first operation that is not affine in the input."""
-
-
-class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows which tensors depend on the input through every operation that torch carries out."""
-
-    def __init__(self, x: Tensor):
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.dependent = {id(x): x}  # the tensors are kept, so that no id is used twice
-
-    def depends(self, value: Any) -> bool:
-        return any(id(leaf) in self.dependent for leaf in tree_leaves(value))
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if self.depends((args, kwargs)):
-            name = func.name().removeprefix("aten::").split(".")[0]
-            if not self.affine(name, args) or not all(out.is_floating_point() for out in tree_leaves(result)):
-                raise NotAffine(name)
-            self.dependent |= {id(out): out for out in tree_leaves(result)}
-        return result
-
-    def affine(self, name: str, args: Any) -> bool:
-        """Whether an operation, some argument of which depends on the input, is affine in it."""
-        if name == "div":
-            return not self.depends(args[1])
-        if name in PRODUCTS:
-            return sum(self.depends(args[position]) for position in PRODUCTS[name]) < 2
-        return name in KEEPING
-
-
-@dataclass(frozen=True)
-class Affine:
-    """The twin as scores `weight @ x + bias`, in float64. error: largest deviation of its float32 from that, seen."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-    error: float
-
-    @classmethod
-    def of(cls, twin: Twin, points: np.ndarray) -> Affine | None:
-        """Read off the twin; None unless each operation is affine and these points `[m, *shape]` bear it out."""
-        parameter = next(iter(_floats(twin.module)), torch.zeros(1))
-        x = torch.from_numpy(points).to(parameter.device, torch.float32)
-        twin.module.float()
-        with torch.no_grad():
-            trace = Trace(x)
-            try:
-                with trace:
-                    single = twin.logits(x)
-            except NotAffine:
-                return None
-            if not trace.depends(single) or single.shape[1] * x[0].numel() > LARGEST:
-                return None
-        twin.module.double()
-        try:
-            weight, bias = _read(twin, x[:1].double())
-            exact = x.double().flatten(1).cpu().numpy() @ weight.T + bias
-            with torch.no_grad():
-                double = twin.logits(x.double()).cpu().numpy()
-        finally:
-            twin.module.to(parameter.dtype)
-        scale = max(float(np.abs(exact).max()), 1e-30)
-        if float(np.abs(double - exact).max()) > 1e-9 * scale:
-            return None
-        return cls(weight, bias, float(np.abs(single.double().cpu().numpy() - exact).max()))
-
-
-def _read(twin: Twin, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Weight `[classes, features]` and bias `[classes]`, by one backward pass a class."""
-    x = torch.zeros_like(x).requires_grad_()
-    scores = twin.logits(x)[0]
-    rows = [
-        torch.autograd.grad(score, x, retain_graph=True, allow_unused=True)[0]
-        for score in scores
-        if score.requires_grad
-    ]
-    found = [torch.zeros_like(x) if row is None else row for row in rows]
-    return torch.cat(found).flatten(1).cpu().numpy(), scores.detach().cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +40,8 @@ class AffineCertifier(Certifier):
 
     Witness: weight, bias (the scores); bounds `[n, classes]`, the least that the label's score can lead each class by;
     slack, what rounding may take of it; multiplier, of the ball's constraint, for which any value of at least 0 proves
-    its bound. A sample is certified where bounds exceed slack for every class that the goal allows.
+    its bound. A sample is certified where bounds exceed slack for every class that the goal allows. Radii are the
+    distances up to which they would, whatever epsilon is; there are none for boxes or an input grid.
     """
 
     name: ClassVar[str] = "affine"
@@ -147,12 +57,16 @@ class AffineCertifier(Certifier):
         if affine is None:
             return None
         bounds, multiplier = worst_leads(affine, samples, threat, region)
-        slack = rounding(affine, samples, region, coarse=_coarse(twin.module))
+        slack = affine.rounding(_largest(region.lower, region.upper), samples.labels)
         safe: np.ndarray = bounds > slack
         goal = threat.goal.target
         certified = np.all(safe, axis=1) if goal is None else safe[:, goal] & (samples.labels != goal)
         witness = {"weight": affine.weight, "bias": affine.bias, "bounds": bounds, "slack": slack}
-        return Certificates(certified, witness | ({} if multiplier is None else {"multiplier": multiplier}))
+        found = None
+        if not threat.boxes and threat.grid is None:
+            found = radii(affine, samples, threat)
+            found = np.where(certified, np.maximum(found, threat.epsilon), np.minimum(found, threat.epsilon))
+        return Certificates(certified, witness | ({} if multiplier is None else {"multiplier": multiplier}), found)
 
 
 def worst_leads(
@@ -163,21 +77,21 @@ def worst_leads(
     n, classes = len(samples), len(affine.bias)
     x, lower, upper = (a.reshape(n, -1).astype(np.float64) for a in (samples.inputs, region.lower, region.upper))
     round_ball = threat.norm is Norm.L2 and not threat.boxes
-    weights = np.ones_like(x) if region.weights is None else region.weights.reshape(n, -1).astype(np.float64)
+    weights = _weights(region, samples)
     bounds, multiplier = np.full((n, classes), np.inf), np.zeros((n, classes))
     for k in range(classes):
-        rows = np.flatnonzero(samples.labels != k)
-        own = samples.labels[rows]
-        lead = affine.weight[own] - affine.weight[k]
-        offset = affine.bias[own] - affine.bias[k]
-        if round_ball:
-            at = (lead * x[rows]).sum(axis=1) + offset
-            low, high = ((edge[rows] - x[rows]) / weights[rows] for edge in (lower, upper))
-            # the region's weights are float32: the ball is widened by more than their rounding
-            most, multiplier[rows, k] = climb(-lead * weights[rows], low, high, threat.epsilon * (1 + 1e-6))
-            bounds[rows, k] = at - most
-        else:
-            bounds[rows, k] = np.where(lead > 0, lead * lower[rows], lead * upper[rows]).sum(axis=1) + offset
+        for rows in _parts(np.flatnonzero(samples.labels != k)):
+            own = samples.labels[rows]
+            lead = affine.weight[own] - affine.weight[k]
+            offset = affine.bias[own] - affine.bias[k]
+            if round_ball:
+                at = (lead * x[rows]).sum(axis=1) + offset
+                low, high = ((edge[rows] - x[rows]) / weights for edge in (lower, upper))
+                # the region's weights are float32: the ball is widened by more than their rounding
+                most, multiplier[rows, k] = climb(-lead * weights, low, high, threat.epsilon * (1 + 1e-6))
+                bounds[rows, k] = at - most
+            else:
+                bounds[rows, k] = np.where(lead > 0, lead * lower[rows], lead * upper[rows]).sum(axis=1) + offset
     return bounds, multiplier if round_ball else None
 
 
@@ -201,27 +115,126 @@ def climb(slope: np.ndarray, low: np.ndarray, high: np.ndarray, radius: float) -
     return np.where(free, (slope * corner).sum(axis=1), dual), multiplier
 
 
-def rounding(affine: Affine, samples: Samples, region: Region, *, coarse: bool) -> np.ndarray:
-    """What the deployed model's arithmetic may take of each lead, `[n, classes]`: a bound on the error of a sum by the
-    size of its terms, or sixteen times what was seen where that is more."""
-    n = len(samples)
-    largest = np.maximum(np.abs(region.lower), np.abs(region.upper)).reshape(n, -1).astype(np.float64)
-    size = largest @ np.abs(affine.weight).T + np.abs(affine.bias)
-    both = size + np.take_along_axis(size, samples.labels[:, None], axis=1)
-    unit = (affine.weight.shape[1] + 16) * SINGLE + (COARSE if coarse else 0.0)
-    slack: np.ndarray = np.maximum(unit * both, 16 * affine.error)
-    return slack
+def radii(affine: Affine, samples: Samples, threat: ThreatModel) -> np.ndarray:
+    """The distance within which each sample provably has no adversarial example, `[n]`, rounded down: 0 where there is
+    no proof even of the clean input, and no more than the largest change that the bounds allow.
+
+    Without bounds it is lead by size of the slope. Bounds can only add to that, so only those classes are looked at
+    more closely which it puts before the nearest so far: one or two of many. Rounding takes as much as at the clean
+    input and more with the distance, or as much as anywhere in the bounds: each proves a radius.
+    """
+    own = samples.labels
+    cap = FURTHEST / (1.0 if threat.weights is None else max(1.0, float(np.max(threat.weights))))
+    whole = replace(threat, epsilon=cap).region(samples)
+    weights = _weights(whole, samples)
+    movable = _flat(whole.upper > whole.lower).any(axis=0)
+    room, growth, steepness = _rooms(affine, samples, weights * movable, threat.norm)
+    asked = own[:, None] != np.arange(len(affine.bias))
+    if threat.goal.target is not None:
+        asked[:, np.arange(len(affine.bias)) != threat.goal.target] = False
+    least = np.where(asked, np.maximum(room, 0) / np.maximum(steepness + growth, 1e-200), np.inf)
+    found = np.where(
+        (least > 0).all(axis=1) & asked.any(axis=1), np.minimum(least.min(axis=1), cap * movable.any()), 0.0
+    )
+    if threat.bounds is None:
+        return found * INWARD
+    more = affine.rounding(_largest(whole.lower, whole.upper), own) - affine.rounding(_largest(samples.inputs), own)
+    order = np.argsort(least, axis=1)
+    reach, measure = (_reach_linf, np.inf) if threat.norm is Norm.LINF else (_reach_l2, 2)
+    for part in _parts(np.flatnonzero(found)):
+        low, high = (
+            np.abs(_flat(edge[part]) - _flat(samples.inputs[part])) / weights for edge in (whole.lower, whole.upper)
+        )
+        found[part] = np.linalg.norm(np.maximum(low, high), ord=measure, axis=1)
+        for rank in range(order.shape[1]):
+            near = np.flatnonzero(least[part, order[part, rank]] < found[part])
+            if not len(near):
+                break
+            rows = part[near]
+            k = order[rows, rank]
+            slope = (affine.weight[k] - affine.weight[own[rows]]) * weights
+            most = np.where(slope > 0, high[near], low[near])
+            growing = reach(np.abs(slope), most, room[rows, k], growth[rows, k])
+            bounded = reach(np.abs(slope), most, room[rows, k] - more[rows, k], np.zeros(len(rows)))
+            found[rows] = np.minimum(found[rows], np.maximum(growing, bounded))
+    return found * INWARD
 
 
-def _coarse(module: nn.Module) -> bool:
-    """Whether the deployed model may compute more coarsely than float32: on a GPU, or as a half-precision file."""
-    floats = _floats(module)
-    on_gpu = any(value.is_cuda for value in floats)
-    return on_gpu or any(all(bool((v == v.to(kind)).all()) for v in floats) for kind in (torch.half, torch.bfloat16))
+def _rooms(
+    affine: Affine, samples: Samples, scale: np.ndarray, norm: Norm
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each lead `[n, classes]`: what rounding leaves of it at the clean input, what rounding takes more with each
+    unit of distance, and what the adversary takes at most. scale: how far a unit moves each feature."""
+    own, x = samples.labels, _flat(samples.inputs)
+    scores = x @ affine.weight.T + affine.bias
+    slack = affine.rounding(np.abs(x), own)
+    room = np.take_along_axis(scores, own[:, None], axis=1) - scores - slack
+    spread = np.abs(affine.weight) @ scale
+    growth = slack / np.maximum(affine.terms(np.abs(x), own), 1e-200) * (spread[own][:, None] + spread)
+    steepness = np.zeros_like(room)
+    for label in np.unique(own):
+        slopes = (affine.weight - affine.weight[label]) * scale
+        steepness[own == label] = np.linalg.norm(slopes, ord=1 if norm is Norm.LINF else 2, axis=1)
+    return room, growth, steepness
 
 
-def _floats(module: nn.Module) -> list[Tensor]:
-    return [value for value in module.state_dict().values() if value.is_floating_point()]
+def _reach_linf(size: np.ndarray, most: np.ndarray, room: np.ndarray, growth: np.ndarray) -> np.ndarray:
+    """The distance at which a change and rounding use up the room of each row, features moving no further than `most`:
+    Newton's method on a concave piecewise linear function, from the left. No step leads too far, the last is exact."""
+    reach, before = np.zeros(len(size)), np.full(len(size), -1.0)
+    for _ in range(STEPS):
+        taken = (size * np.minimum(reach[:, None], most)).sum(axis=1) + growth * reach
+        rate = (size * (most > reach[:, None])).sum(axis=1) + growth
+        reach = reach + np.maximum(room - taken, 0) / np.maximum(rate, 1e-200)
+        if np.array_equal(rate, before):
+            break
+        before = rate
+    return reach
+
+
+def _reach_l2(size: np.ndarray, most: np.ndarray, room: np.ndarray, growth: np.ndarray) -> np.ndarray:
+    """The same in l2, by Lagrange duality: a multiplier of the ball proves a distance, whatever it is; Newton's method
+    finds the best one, as half the inverse of `time`, how long the features went at the speed of their slopes."""
+    beyond = np.maximum(room - (size * most).sum(axis=1), 0)  # at multiplier 0: what the bounds never take
+    reach: np.ndarray = beyond / np.maximum(growth, 1e-200)
+    time, before = np.zeros(len(size)), np.full(len(size), -1.0)
+    for _ in range(STEPS):
+        z = np.minimum(time[:, None] * size, most)
+        taken, length = (size * z).sum(axis=1), np.linalg.norm(z, axis=1)
+        multiplier = 0.5 / np.maximum(time, 1e-200)
+        left = np.maximum(room - taken + multiplier * length**2, 0)
+        root = np.sqrt(growth**2 + 4 * multiplier * left)
+        reach = np.maximum(reach, np.where(time > 0, 2 * left / np.maximum(growth + root, 1e-200), 0))
+        rate = (size**2 * (z < most)).sum(axis=1)
+        step = np.maximum(room - taken - growth * length, 0) / np.maximum(rate + growth * np.sqrt(rate), 1e-200)
+        step = np.where(rate > 0, step, 0)
+        if np.array_equal(rate, before) and (step <= 1e-3 * time).all():
+            break
+        time, before = time + step, rate
+    return reach
+
+
+def _largest(*edges: np.ndarray) -> np.ndarray:
+    """The largest magnitudes between the edges, `[n, features]`."""
+    largest: np.ndarray = np.maximum.reduce([np.abs(_flat(edge)) for edge in edges])
+    return largest
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    flat: np.ndarray = values.reshape(len(values), -1).astype(np.float64)
+    return flat
+
+
+def _weights(region: Region, samples: Samples) -> np.ndarray:
+    """What a unit of distance means for each feature; the same for all samples unless they have their own boxes."""
+    if region.weights is None:
+        return np.ones(samples.inputs[0].size)
+    weights: np.ndarray = region.weights[0].ravel().astype(np.float64)
+    return weights
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(rows, -(-len(rows) // TOGETHER)) if len(rows) else []
 
 
 def _probes(samples: Samples, region: Region) -> np.ndarray:
