@@ -1,8 +1,8 @@
 """How much the search for distances may cost, and whom that lets it look at.
 
-It costs at most half of what the suite has spent on the same samples, in forward equivalents. Where the suite was
-cheap, because everything fell at once or since it is short, as much as a modest number of floating-point operations buys
-is allowed all the same, but never more than half of what `standard` costs on samples that withstand it.
+It costs at most half of what the suite has spent on the same samples, in forward equivalents. Where that is next to
+nothing, because everything fell at once or the suite is short, as much as a modest number of floating-point operations
+buys is allowed all the same, but never more than half of what `standard` costs on samples that withstand it.
 """
 
 from __future__ import annotations

@@ -42,9 +42,8 @@ class Escalation:
 
     def claim(self) -> None:
         """The first look, after the suite: what is claimed, and what raises doubt."""
-        ran = [row.name for row in self.rows if row.status == "ran"]
-        suite = sum(row.status == "ran" and row.phase == "suite" for row in self.rows)
-        text = f"{counted(suite, 'stage')} of the suite left this robust accuracy standing."
+        ran = [row.name for row in self.rows if row.status == "ran" and row.phase == "suite"]
+        text = f"{counted(len(ran), 'stage')} of the suite left this robust accuracy standing."
         if more := sum(row.broken for row in self.rows if row.phase == "hardness"):
             text = f"{text[:-1]}, after {counted(more, 'more sample')} fell to the search for distances."
         if not ran:

@@ -242,6 +242,11 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     phase: str = "suite"
     because: list[str] = field(default_factory=list)
 
+    @property
+    def climbed(self) -> bool:
+        """Whether it followed gradients to break samples: not where it only looked for distances afterwards."""
+        return self.status == "ran" and self.access == "gradient" and self.phase != "hardness"
+
 
 class Finding(Struct, frozen=True, kw_only=True):
     """What one check saw. value against threshold where the check is a number; missing evidence is inconclusive.
@@ -343,7 +348,7 @@ class Record(Struct, frozen=True, kw_only=True):
         """Whether the attacker was to have gradients, and none was followed: for lack of a twin, or of an attack."""
         if self.threat.access != "gradient" or self.threat.norm == "spatial":
             return False
-        return self.model.twin == "none" or not any(r.access == "gradient" and r.status == "ran" for r in self.attacks)
+        return self.model.twin == "none" or not any(row.climbed for row in self.attacks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.access import Access
 from auditor.check import Check, Evidence
 from auditor.errors import ModelError
 from auditor.hookspecs import Register, hookimpl
@@ -95,7 +94,7 @@ class Binarisation(Check):
     def _stage(self, evidence: Evidence) -> Stage:
         """The first white-box attack of the suite as it was played; APGD on the margin where it was another."""
         for row in evidence.attacks:
-            if row.status == "ran" and row.attack in KNOWN and row.access == Access.GRADIENT:
+            if row.climbed and row.attack in KNOWN:
                 attack = evidence.lab.attack(row.attack, **row.parameters)
                 return Stage(attack=attack, restarts=row.restarts, title=row.attack)
         return Stage(attack=evidence.lab.attack("apgd", loss="margin", steps=50), title="apgd")

@@ -150,7 +150,7 @@ def how(evidence: Evidence) -> str:
 
 
 def _white(row: AttackRow) -> bool:
-    return row.status == "ran" and row.access == Access.GRADIENT and row.source == "twin"
+    return row.climbed and row.source == "twin"
 
 
 def _blind(row: AttackRow) -> bool:

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from auditor.access import Access
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
 from auditor.lab import Slopes
@@ -92,7 +91,7 @@ class NoGradients(Check):
         if evidence.twin is None:
             why = str(evidence.why_no_twin).rstrip(".")
             return self.finding(FindingStatus.RAISED, f"No attack could follow a gradient: {why}.", value=1.0)
-        white = any(row.status == "ran" and row.access == Access.GRADIENT for row in evidence.attacks)
+        white = any(row.climbed for row in evidence.attacks)
         if evidence.attacks and not white and evidence.threat.norm is not Norm.SPATIAL:
             return self.finding(FindingStatus.RAISED, "No stage that follows gradients was played.", value=1.0)
         index = np.arange(min(1, len(evidence.samples)))

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from auditor.access import Access
 from auditor.check import Check, Evidence
 from auditor.hookspecs import Register, hookimpl
 from auditor.lab import Played
@@ -26,7 +25,7 @@ class Opinion(Check):
 
     def look(self, evidence: Evidence) -> Finding:
         lab = evidence.lab
-        if not any(row.status == "ran" and row.access == Access.GRADIENT for row in evidence.attacks):
+        if not any(row.climbed for row in evidence.attacks):
             why = "No white-box attack ran, so there is nothing to hold this against."
             return self.finding(FindingStatus.INCONCLUSIVE, why, threshold=self.threshold)
         most = self.deep_samples if lab.deep else self.samples

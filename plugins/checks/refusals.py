@@ -42,12 +42,16 @@ class Refusals(Check):
     def look(self, evidence: Evidence) -> Finding:
         rows = [row for row in evidence.attacks if row.access != Access.DECISION and row.status != "skipped"]
         rows = [row for row in rows if row.source in FAITHFUL]  # what a stand-in claims is no claim about the file
+        rows = [row for row in rows if row.phase != "hardness"]  # far away the twin may well be wrong
         if not any(row.entered for row in rows):
             return self.finding(FindingStatus.INCONCLUSIVE, "No attack that sees scores ran.", threshold=SHARE)
         if evidence.observation.randomised:
             why = "The model answers at random: what one draw claims, a vote may well refuse."
             return self.finding(FindingStatus.INCONCLUSIVE, why, threshold=SHARE)
-        odd = {r: sum(row.rejected.get(r, 0) for row in evidence.attacks) for r in (Reason.TIE, Reason.NO_ANSWER)}
+        odd = {
+            r: sum(row.rejected.get(r, 0) for row in evidence.attacks if row.phase != "hardness")
+            for r in (Reason.TIE, Reason.NO_ANSWER)
+        }
         unlike = sum(row.rejected.get(Reason.NOT_MISCLASSIFIED, 0) for row in rows)
         refused = unlike + sum(odd.values())
         broken = sum(row.broken for row in rows)

@@ -106,3 +106,10 @@ def test_an_honest_model_is_clear() -> None:
     found = evidence(made, Noise(), FGSM(), Square(steps=50))
     assert GradientFree().look(found).status is CLEAR
     assert GradientFreeGap().look(found).status is CLEAR
+
+
+def test_the_search_for_distances_is_no_white_box_stage_that_square_has_to_follow() -> None:
+    far = attack_row("bisection", phase="hardness")
+    found = GradientFree().look(after(WHITE, square(10), far))
+    assert (found.status, found.value) == (RAISED, 10 / N)
+    assert GradientFree().look(after(square(10), far)).status is INCONCLUSIVE

@@ -78,3 +78,13 @@ def test_a_share_means_nothing_where_no_attack_measured_a_margin() -> None:
         1
     ]
     assert [row.entered for row in rows] == [0, 20, 4]
+
+
+def test_what_is_refused_far_away_is_no_claim_about_the_threat() -> None:
+    far = attack_row(
+        "bisection", entered=50, rejected={"not misclassified": 500, "tie at the top": 9}, phase="hardness"
+    )
+    near = attack_row("pgd", entered=50, broken=20)
+    seen = evidence(linear_bench(n=4))
+    object.__setattr__(seen, "attacks", [near, far])
+    assert Refusals().look(seen).value == 0
