@@ -36,7 +36,7 @@ def _unknown(record: Record) -> Iterator[Step]:
             what=f"Get all samples judged: {unknown} of {n} were not attacked or ended in an error.",
             why="Nothing is known of them, and the upper bound has to count them as robust.",
         )
-    if record.model.twin == "none" and record.threat.access == "gradient":
+    if record.model.twin == "none" and not record.model.flat and record.threat.access == "gradient":
         yield Step(
             what="Give the file a differentiable twin, so that it can be attacked with gradients.",
             why=record.model.twin_reason or "Without gradients only the weakest attackers were tried.",

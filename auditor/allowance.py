@@ -23,7 +23,8 @@ STANDARD = 1370
 """Forward equivalents that a sample costs which withstands the suite `standard` under linf, see
 `benchmarks/RESULTS.md`."""
 MODEST = 2e11
-"""Floating-point operations that it may cost in any case: some seconds of a processor."""
+"""Floating-point operations that it may cost in any case: some seconds of a processor. Ten times as many where the user
+asked for it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Allowance:
         return Allowance(self.most - spent, self.spent)
 
     @classmethod
-    def of(cls, search: Search, ledger: Ledger, rows: Sequence[AttackRow]) -> Allowance:
-        """After these stages have been played."""
+    def of(cls, search: Search, ledger: Ledger, rows: Sequence[AttackRow], *, asked: bool = False) -> Allowance:
+        """After these stages have been played. asked: the user wants it, whatever else is played."""
         spent = sum(equivalents(row.forwards, row.backwards, row.queries) for row in rows)
-        modest = min(MODEST / operations(search), SHARE * STANDARD * int(ledger.correct.sum()))
+        modest = min((10 if asked else 1) * MODEST / operations(search), SHARE * STANDARD * int(ledger.correct.sum()))
         return cls(max(SHARE * spent, modest), spent)
 
 

@@ -17,6 +17,7 @@ from auditor.operators import Operators
 from auditor.peel import Cut, cuts, keeps_order, unpeeled
 from auditor.preprocess import Preprocess
 from auditor.program import Program, read_program
+from auditor.record import FLAT
 from auditor.twin import Twin
 
 PROBES = 3
@@ -68,7 +69,7 @@ def build_twin(
     if not module(probes.clone().requires_grad_()).requires_grad:
         why = "; ".join(surrogates) or "no operator has one"
         raise UnsupportedOperator(
-            f"The file can be followed node by node, but has no gradient ({why}); the audit goes on gradient-free."
+            f"The file can be followed node by node, but {FLAT} ({why}); the audit goes on gradient-free."
         )
     return Twin(
         module=module,

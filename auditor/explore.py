@@ -63,16 +63,19 @@ class Explored:
     share: float | None = None
 
 
-def explore(search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Attacks, attack: str = "") -> Explored:
+def explore(
+    search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Attacks, attack: str = "", *, asked: bool = False
+) -> Explored:
     """Look for distances on as many samples as the suite's cost allows (`auditor.allowance`), and on some of those
-    towards classes. rows: what was played so far. attack: in place of the one that fits the norm."""
+    towards classes. rows: what was played so far. attack: in place of the one that fits the norm. asked: the user
+    wants it, so it may cost more."""
     found = Explored()
     stage = _stage(search, attacks, attack)
     if isinstance(stage, str):
         found.why_not = stage
         return found
     correct = np.flatnonzero(ledger.correct)
-    allowance = Allowance.of(search, ledger, rows)
+    allowance = Allowance.of(search, ledger, rows, asked=asked)
     cost = equivalents(*stage.budget(search.target.classes))
     enough = min(allowance.less(allowance.most / 2).samples(cost), len(correct))
     if not enough:

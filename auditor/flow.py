@@ -70,8 +70,10 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
-        explored = explore(search, ledger, attacks, host.attacks, job.distances) if job.hardness else None
-        attacks += explored.rows if explored else []
+        explored = None
+        if job.hardness:
+            explored = explore(search, ledger, attacks, host.attacks, job.distances, asked=job.asked)
+            attacks += explored.rows
         inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
         attacks, belief = believe(inquiry, attacks, escalate=job.escalate)
 

@@ -32,12 +32,11 @@ class Job:
     output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
     passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
     memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether doubts are
-    answered with further attacks. deep: whether checks that cost much run. hardness: whether distances are looked
-    for, with the attack `distances`, or the one that fits. confusions: that the user protects. suite_name: of the
-    stages, empty for the user's own. surrogates: stand-ins to transfer from.
-    go_on: scan even where the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may
-    happen to one that is there. command: how to repeat it. plugins: those that were loaded, which a resumed scan must
-    share.
+    answered with further attacks. deep: whether checks that cost much run. hardness: whether distances are looked for,
+    with the attack `distances`, or the one that fits; asked: the user said so. confusions: that the user protects.
+    suite_name: of the stages, empty for the user's own. surrogates: stand-ins to transfer from. go_on: scan even where
+    the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one that is
+    there. command: how to repeat it. plugins: those that were loaded, which a resumed scan must share.
     """
 
     model: str
@@ -59,6 +58,7 @@ class Job:
     escalate: bool = True
     deep: bool = False
     hardness: bool = True
+    asked: bool = False
     distances: str = ""
     confusions: list[Confusion] = field(default_factory=list)
     suite_name: str = ""
@@ -101,7 +101,7 @@ class Job:
             "leak": self.leak,
             "certify": self.certify,
             "escalate": self.escalate,
-            "hardness": [self.hardness, self.distances, [astuple(one) for one in self.confusions]],
+            "hardness": [self.hardness, self.asked, self.distances, [astuple(one) for one in self.confusions]],
             "deep": self.deep,
             "surrogates": [surrogate.sha256 for surrogate in self.surrogates],
             "versions": versions(),

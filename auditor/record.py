@@ -20,6 +20,8 @@ from auditor.hardness import CurvePoint, Hardness
 from auditor.protocols import TransferCounts
 
 SCHEMA = 1
+FLAT = "has no gradient"
+"""How the reason for want of a twin says that there is none to be had."""
 AUDIT = "audit.json"
 EVIDENCE = "evidence.npz"
 
@@ -91,6 +93,11 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     twin_reason: str | None = None
     surrogates: list[str] = field(default_factory=list)
     defenses: list[str] = field(default_factory=list)
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is flat by nature, as a forest is: no twin would have a gradient."""
+        return self.twin == "none" and FLAT in (self.twin_reason or "")
 
 
 class Fidelity(Struct, frozen=True, kw_only=True):

@@ -47,12 +47,17 @@ def twin(record: Record) -> Twin:
     """What stood in for the model where gradients were needed."""
     return Twin(
         source=_source(record),
-        advice=words.NO_TWIN if record.model.twin == "none" and record.threat.access == "gradient" else "",
+        advice=words.NO_TWIN if _lacks_a_twin(record) else "",
         stand_ins=[_stand_in(text) for text in record.model.surrogates],
         fidelity=_fidelity(record.fidelity),
         agreement=_agreement(record.fidelity),
         note=_note(record),
     )
+
+
+def _lacks_a_twin(record: Record) -> bool:
+    """Whether gradients were wanted, there were none, and a plugin could change that."""
+    return record.model.twin == "none" and not record.model.flat and record.threat.access == "gradient"
 
 
 def _source(record: Record) -> str:

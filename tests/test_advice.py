@@ -10,7 +10,7 @@ from records import finding, outcomes, record
 
 from auditor.advice import MOST, again, next_steps
 from auditor.hardness import Hardness, Protected
-from auditor.record import FindingStatus, Record, Severity
+from auditor.record import FLAT, FindingStatus, Record, Severity
 
 
 def told(made: Record, **changes: Any) -> list[str]:
@@ -83,3 +83,11 @@ def test_no_more_than_a_reader_takes_in() -> None:
 def test_the_command_to_scan_again(command: str, expected: str) -> None:
     made = msgspec.structs.replace(record(outcomes("wb")), command=command)
     assert again(made, "--suite", "thorough") == expected
+
+
+def test_a_forest_is_not_asked_for_a_twin() -> None:
+    made = record(outcomes("wwbb"))
+    lacking = msgspec.structs.replace(made.model, twin="none", twin_reason="No operator Foo.")
+    assert any("differentiable twin" in step for step in told(made, model=lacking))
+    forest = msgspec.structs.replace(lacking, twin_reason=f"The file can be followed, but {FLAT} (a forest).")
+    assert not any("differentiable twin" in step for step in told(made, model=forest))

@@ -237,12 +237,16 @@ def test_too_little_for_one_sample_is_said(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_where_everything_fell_at_once_a_modest_sum_is_allowed_but_never_more_than_withstanding_costs(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = bench(n=200)
     ledger = Ledger.of(made.samples, np.ones(200, bool))
     allowance = Allowance.of(made.search(tmp_path), ledger, spent(1))
     assert allowance.most == SHARE * STANDARD * 200
+    monkeypatch.setattr("auditor.allowance.MODEST", 1000 * 1e3)
+    monkeypatch.setattr("auditor.allowance.operations", lambda search: 1e3)
+    frugal, asked = (Allowance.of(made.search(tmp_path), ledger, spent(1), asked=a) for a in (False, True))
+    assert (frugal.most, asked.most) == (1000, 10_000)
     budgets = [
         stage.share * equivalents(*stage.budget(3)) for stage in for_norm(find_suite("standard", ATTACKS), Norm.LINF)
     ]
