@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auditor.check import Check, Evidence
     from auditor.defense import Defense
     from auditor.draws import Draws
+    from auditor.entry import Entry, read_record
     from auditor.errors import (
         AdvauditError,
         ModelError,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from auditor.operators import Node, Operators, straight_through
     from auditor.preprocess import Preprocess
     from auditor.problem import Problem
-    from auditor.record import Entry, Finding, FindingStatus, Record, Severity, read_record
+    from auditor.record import Finding, FindingStatus, Record, Severity
     from auditor.samples import Samples, SamplesOptions
     from auditor.target import Target, TargetOptions
     from auditor.threat import Goal, Norm, Region, ThreatModel
@@ -111,7 +112,8 @@ HOMES = {
     "operators": ("Node", "Operators", "straight_through"),
     "preprocess": ("Preprocess",),
     "problem": ("Problem",),
-    "record": ("Entry", "Finding", "FindingStatus", "Record", "Severity", "read_record"),
+    "entry": ("Entry", "read_record"),
+    "record": ("Finding", "FindingStatus", "Record", "Severity"),
     "samples": ("Samples", "SamplesOptions"),
     "target": ("Target", "TargetOptions"),
     "threat": ("Goal", "Norm", "Region", "ThreatModel"),

@@ -135,8 +135,8 @@ def scan(model: str, progress: str, plugins_dir: Path | None, **options: Any) ->
 @plugins_dir
 def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None, plugins_dir: Path | None) -> int:
     """Render one page from one or several RECORDS."""
+    from auditor.entry import Entry, read_record
     from auditor.host import REPORTERS, Host
-    from auditor.record import Entry, read_record
     from auditor.rendering import render
 
     host = Host.load(folder=plugins_dir, bundled=REPORTERS)
@@ -177,8 +177,8 @@ def compare(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | Non
 def gate(record: Path, config: Path | None, fail_under: float | None) -> int:
     """Judge an old RECORD by a policy, without the model."""
     from auditor.config import read_config
+    from auditor.entry import check_whole, read_record
     from auditor.gate import Rule, judged
-    from auditor.record import check_whole, read_record
     from auditor.verdict import exit_code, tell
 
     if config is None and fail_under is None:

@@ -15,6 +15,7 @@ from statistics import median
 from msgspec.structs import replace
 
 from auditor.comparison import SCHEMA, ClassChange, Comparison, Contrast, Distances, Flip, Side
+from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.journal import write_whole
 from auditor.metrics import GOOD, class_name
@@ -29,7 +30,7 @@ from auditor.pairing import (
     same_distance,
     threat_differences,
 )
-from auditor.record import Entry, Outcome, Record, Status
+from auditor.record import Outcome, Record, Status
 from auditor.told import by_class, sentence
 
 RENDERER = "auditor.reports.comparison"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from auditor.entry import read_record
 from auditor.errors import RecordError, UsageError
 from auditor.journal import JOURNAL, Journal, clear_blocks, write_whole
-from auditor.record import AUDIT, EVIDENCE, SCHEMA, Record, read_record
+from auditor.record import AUDIT, EVIDENCE, SCHEMA, Record
 
 if TYPE_CHECKING:
     from auditor.job import Job

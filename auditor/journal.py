@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from auditor.entry import read_arrays
 from auditor.errors import RecordError
 from auditor.ledger import UnitResult
-from auditor.record import read_arrays
 
 JOURNAL = "journal.jsonl"
 BLOCKS = "journal.blocks"

@@ -10,9 +10,10 @@ from typing import Any
 
 from msgspec.structs import fields
 
+from auditor.entry import Entry, check_whole, read_record
 from auditor.errors import RecordError, UsageError
 from auditor.metrics import OPEN
-from auditor.record import Entry, Outcome, Record, Status, ThreatInfo, check_whole, read_record
+from auditor.record import Outcome, Record, Status, ThreatInfo
 
 LONGEST = 60
 """Characters that a record's name may take in a sentence."""

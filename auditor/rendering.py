@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from auditor.entry import Entry
 from auditor.errors import PluginError, RecordError, UsageError
 from auditor.folder import OURS
 from auditor.host import Content, Host, Reporter
 from auditor.journal import write_whole
-from auditor.record import Entry
 
 
 def check_formats(host: Host, formats: Iterable[str]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from auditor.entry import Entry
 from auditor.errors import UsageError
 from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
-from auditor.record import AUDIT, Entry
+from auditor.record import AUDIT
 from auditor.rendering import check_formats, render
 from auditor.resolve import resolve
 from auditor.verdict import exit_code, worst

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.record import Entry
+from auditor.entry import Entry
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 Build = Callable[[Entry], Mapping[str, Any] | None]

@@ -11,24 +11,14 @@ import numpy as np
 from auditor.advice import next_steps
 from auditor.certificates import Certified
 from auditor.curve import curve, median_distance
+from auditor.entry import digest_outcomes
 from auditor.environment import environment
 from auditor.hardness import Hardness
 from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
 from auditor.metrics import by_class, measure
 from auditor.obscurity import Belief
-from auditor.record import (
-    SCHEMA,
-    AttackRow,
-    Gate,
-    ModelInfo,
-    Outcome,
-    Record,
-    SamplesInfo,
-    ThreatInfo,
-    Tool,
-    digest_outcomes,
-)
+from auditor.record import SCHEMA, AttackRow, Gate, ModelInfo, Outcome, Record, SamplesInfo, ThreatInfo, Tool
 from auditor.samples import Samples
 from auditor.search import Search
 from auditor.target import Target

@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
+from auditor.entry import Entry, read_record
 from auditor.host import REPORTERS, Host
-from auditor.record import AUDIT, Entry, Record, read_record
+from auditor.record import AUDIT, Record
 from auditor.rendering import render
 from benchmarks.synthetic import Case, write
 

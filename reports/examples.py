@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.record import Entry, Outcome, Record
+from auditor.entry import Entry
+from auditor.record import Outcome, Record
 
 from .classes import order
 from .names import naming

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.entry import Entry
 from auditor.errors import RecordError
-from auditor.record import Entry, Record
+from auditor.record import Record
 
 from .examples import Example, choose, fault
 from .moves import Feature, Moved, features, moved

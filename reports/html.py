@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 from markupsafe import Markup, escape
 
+from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
-from auditor.record import Entry
 from auditor.section import Section
 
 from .page import build

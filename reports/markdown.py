@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
-from auditor.record import Entry
 
 from .belief import Belief
 from .classes import Classes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auditor.record import Entry, Record
+from auditor.entry import Entry
+from auditor.record import Record
 
 from . import words
 from .belief import Belief, belief

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
-from auditor.record import Entry
+from auditor.entry import Entry
 from auditor.section import Section
 
 from .text import shorten

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from auditor.entry import Entry
 from auditor.hardness import CurvePoint
 from auditor.hookspecs import hookimpl
 from auditor.metrics import class_name
-from auditor.record import Entry, Record, Spent
+from auditor.record import Record, Spent
 
 from .text import clean
 

@@ -16,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 
 from auditor.cli import main
 from auditor.compare import compare, contrast
+from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.folder import write_record
-from auditor.record import Entry, Record
+from auditor.record import Record
 
 CALLED = ("fp32", "int8")
 

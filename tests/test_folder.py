@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from records import outcomes, record
 
+from auditor.entry import read_record
 from auditor.errors import RecordError, UsageError
 from auditor.execution import Execution
 from auditor.folder import WITNESS, Folder, claim, clear, write_arrays
 from auditor.journal import BLOCKS, JOURNAL
-from auditor.record import AUDIT, EVIDENCE, read_record
+from auditor.record import AUDIT, EVIDENCE
 
 PLAN = {"model": {"sha256": "1"}, "seed": 0}
 EVIDENCE_OF_NONE = {"id": np.zeros(0, np.int64), "x_adv": np.zeros((0, 4), np.float32)}

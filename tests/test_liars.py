@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from auditor.access import Access
 from auditor.attack import AnyAttack, Attack, LibraryAttack, Query, Reply, Rows
 from auditor.cli import main
+from auditor.entry import read_record
 from auditor.guard import unmoved
 from auditor.host import Host
 from auditor.ledger import Ledger
 from auditor.observe import observe
 from auditor.outcomes import settle
 from auditor.problem import Problem
-from auditor.record import AttackRow, Status, read_record
+from auditor.record import AttackRow, Status
 from auditor.suite import Stage
 from auditor.testing import Bench, LinearTarget, linear_bench
 from auditor.threat import Norm, ThreatModel

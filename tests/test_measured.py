@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from auditor.access import Access
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.cli import main
+from auditor.entry import read_record
 from auditor.errors import ModelError, TargetUnavailable, UnsupportedOperator, UsageError
 from auditor.execution import Execution
 from auditor.job import Job
 from auditor.measured import measured, settle_execution
 from auditor.mixed import AUTO
-from auditor.record import read_record
 from auditor.twin import Twin
 
 

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from records import attack_row, outcomes, record, threat_info
 
+from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.folder import write_record
 from auditor.pairing import (
@@ -21,7 +22,7 @@ from auditor.pairing import (
     same_distance,
     threat_differences,
 )
-from auditor.record import Entry, Record, Tool
+from auditor.record import Record, Tool
 
 CALLED = ("a.onnx", "b.onnx")
 LETTERS = "wwbbm"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from records import outcomes, record
 
+from auditor.entry import Entry, digest_outcomes, read_evidence, read_record
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
-from auditor.record import AUDIT, EVIDENCE, SCHEMA, Entry, Status, digest_outcomes, read_evidence, read_record
+from auditor.record import AUDIT, EVIDENCE, SCHEMA, Status
 
 PROMISED = {
     "": "schema complete plan plan_digest execution environment tool model fidelity threat samples metrics by_class "

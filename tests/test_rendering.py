@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from records import outcomes, record
 
 from auditor.cli import main
+from auditor.entry import Entry
 from auditor.errors import PluginError, RecordError, UsageError
 from auditor.folder import OURS, write_record
 from auditor.host import Host, Reporter
-from auditor.record import AUDIT, Entry
+from auditor.record import AUDIT
 from auditor.rendering import check_formats, render
 from auditor.scan import FORMATS
 from auditor.section import Section

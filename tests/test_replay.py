@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 from auditor.cli import main
 from auditor.curve import curve, median_distance
+from auditor.entry import digest_outcomes, read_evidence, read_record
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
 from auditor.hardness import Hardness
 from auditor.metrics import measure
 from auditor.pairs import pairs_of
-from auditor.record import EVIDENCE, Outcome, Record, Status, digest_outcomes, read_evidence, read_record
+from auditor.record import EVIDENCE, Outcome, Record, Status
 from auditor.replay import replay
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "mnist"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.record import read_evidence, read_record
+from auditor.entry import read_evidence, read_record
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mnist"
 SCAN = (

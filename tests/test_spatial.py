@@ -11,11 +11,11 @@ from scipy.ndimage import rotate, shift
 
 from auditor.config import Config, ThreatTable
 from auditor.errors import SamplesError, UsageError
-from auditor.resolve import threats
 from auditor.samples import Samples
 from auditor.spatial import axes, is_picture, matching, reach, transformed, transforms
 from auditor.testing import LinearTarget
 from auditor.threat import Norm, ThreatModel
+from auditor.threats import threats
 from auditor.verify import Reason, Ruling, Verifier
 
 RNG = np.random.default_rng(0)

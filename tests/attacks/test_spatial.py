@@ -18,10 +18,11 @@ from auditor.access import Access
 from auditor.attack import Reply
 from auditor.bench import Bench, LinearTarget
 from auditor.cli import main
+from auditor.entry import digest_outcomes, read_evidence, read_record
 from auditor.errors import UsageError
 from auditor.execution import Execution
 from auditor.folder import write_arrays, write_record
-from auditor.record import EVIDENCE, digest_outcomes, read_evidence, read_record
+from auditor.record import EVIDENCE
 from auditor.replay import replay
 from auditor.samples import Samples
 from auditor.spatial import axes

@@ -19,8 +19,9 @@ from torch import nn
 from auditor.access import OutputKind
 from auditor.bench import Bench, LinearTarget, linear_bench
 from auditor.cli import main
+from auditor.entry import read_record
 from auditor.preprocess import Preprocess
-from auditor.record import Status, read_record
+from auditor.record import Status
 from auditor.samples import Samples
 from auditor.threat import Goal, Norm, ThreatModel
 from auditor.twin import Twin

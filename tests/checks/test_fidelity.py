@@ -11,7 +11,8 @@ from onnx import helper
 from onnx_files import make, value, write
 
 from auditor.cli import main
-from auditor.record import FindingStatus, Record, Severity, Verdict, read_record
+from auditor.entry import read_record
+from auditor.record import FindingStatus, Record, Severity, Verdict
 
 WRONG = """
 from auditor import hookimpl

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from auditor.entry import Entry
 from auditor.gate import Rule, judged
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Runs
 from auditor.metrics import by_class, measure, wilson
 from auditor.record import (
     SCHEMA,
     AttackRow,
-    Entry,
     Fidelity,
     Finding,
     FindingStatus,

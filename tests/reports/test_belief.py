@@ -12,8 +12,8 @@ from auditor.reports import markdown
 from auditor.reports.html import render
 from auditor.reports.words import OTHER_SURROGATE, SURROGATES, surrogate
 
+from auditor.entry import Entry
 from auditor.host import Host
-from auditor.record import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

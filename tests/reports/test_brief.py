@@ -11,9 +11,10 @@ from auditor.reports.brief import brief
 from auditor.reports.headline import headline
 from auditor.reports.html import render
 
+from auditor.entry import Entry
 from auditor.hardness import Hardness
 from auditor.metrics import weakest
-from auditor.record import Entry, Outcome, Status
+from auditor.record import Outcome, Status
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from auditor.reports.html import render
 
-from auditor.record import Entry
+from auditor.entry import Entry
 from benchmarks import chromium
 from benchmarks.chromium import Browser, find
 

@@ -11,8 +11,9 @@ import pytest
 from auditor.reports.classes import classes
 from auditor.reports.html import render
 
+from auditor.entry import Entry
 from auditor.metrics import weakest
-from auditor.record import Entry, Outcome, Status
+from auditor.record import Outcome, Status
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -22,9 +22,10 @@ from auditor.reports.html import policy, stylesheet
 
 from auditor.compare import compare
 from auditor.comparison import Comparison
+from auditor.entry import Entry
 from auditor.metrics import by_class, measure
 from auditor.points import points
-from auditor.record import Entry, Outcome, Status
+from auditor.record import Outcome, Status
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from auditor.reports.confusions import confusions
 
-from auditor.record import Entry, Outcome, Status
+from auditor.entry import Entry
+from auditor.record import Outcome, Status
 
 Make = Callable[..., Entry]
 

@@ -11,8 +11,8 @@ from auditor.reports import markdown
 from auditor.reports.distances import distances
 from auditor.reports.html import render
 
+from auditor.entry import Entry
 from auditor.hardness import CurvePoint, Hardness
-from auditor.record import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from auditor.reports.effort import effort
 
-from auditor.record import Entry
+from auditor.entry import Entry
 
 Make = Callable[..., Entry]
 

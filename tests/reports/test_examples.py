@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from auditor.reports.examples import choose, fault, turns
 
-from auditor.record import Entry
+from auditor.entry import Entry
 
 Make = Callable[..., Entry]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from auditor.reports.gallery import gallery
 
-from auditor.record import Entry, Outcome, Status
+from auditor.entry import Entry
+from auditor.record import Outcome, Status
 
 Make = Callable[..., Entry]
 

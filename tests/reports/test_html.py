@@ -14,9 +14,10 @@ import msgspec
 import pytest
 from auditor.reports.html import environment, policy, render, stylesheet
 
+from auditor.entry import Entry
 from auditor.hardness import Protected
 from auditor.host import REPORTERS, Host
-from auditor.record import Chapter, Entry, Plugin
+from auditor.record import Chapter, Plugin
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

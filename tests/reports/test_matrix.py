@@ -9,9 +9,9 @@ import pytest
 from auditor.reports.html import render
 from auditor.reports.matrix import distances, success
 
+from auditor.entry import Entry
 from auditor.hardness import Pair
 from auditor.metrics import wilson
-from auditor.record import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -8,7 +8,8 @@ import numpy as np
 from auditor.reports.gallery import gallery
 from auditor.reports.moves import features
 
-from auditor.record import Entry, SamplesInfo
+from auditor.entry import Entry
+from auditor.record import SamplesInfo
 
 Make = Callable[..., Entry]
 

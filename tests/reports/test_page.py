@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from auditor.reports.html import render
 
+from auditor.entry import Entry
 from auditor.hardness import CurvePoint
-from auditor.record import Entry, FindingStatus, Outcome, Severity, Status
+from auditor.record import FindingStatus, Outcome, Severity, Status
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

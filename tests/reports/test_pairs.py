@@ -10,8 +10,8 @@ import pytest
 from auditor.reports.html import render
 from auditor.reports.pairs import pairs
 
+from auditor.entry import Entry
 from auditor.hardness import Hardness, Pair
-from auditor.record import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

@@ -9,8 +9,8 @@ from auditor.reports import markdown
 from auditor.reports.html import render
 from auditor.reports.protected import protected
 
+from auditor.entry import Entry
 from auditor.hardness import Protected, Risk
-from auditor.record import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

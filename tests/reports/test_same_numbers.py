@@ -15,7 +15,7 @@ from auditor.reports import markdown
 from auditor.reports.html import render
 from auditor.reports.tables import tables
 
-from auditor.record import Entry
+from auditor.entry import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

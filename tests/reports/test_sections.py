@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from auditor.reports.html import render
 
-from auditor.record import Entry
+from auditor.entry import Entry
 from auditor.section import Section
 
 Make = Callable[..., Entry]

@@ -9,7 +9,7 @@ import msgspec
 from auditor.reports.html import render
 from auditor.reports.summary import CLASSES
 
-from auditor.record import Entry
+from auditor.entry import Entry
 
 Make = Callable[..., Entry]
 Parse = Callable[[str], Any]

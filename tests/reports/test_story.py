@@ -11,7 +11,8 @@ from auditor.reports import markdown
 from auditor.reports.html import render
 from auditor.reports.story import story
 
-from auditor.record import Chapter, Entry
+from auditor.entry import Entry
+from auditor.record import Chapter
 
 Make = Callable[..., Entry]
 replace = msgspec.structs.replace

@@ -14,12 +14,12 @@ import pytest
 from auditor.reports.tables import TABLES, cell, render, tables
 from records import attack_row, finding, outcomes, record, threat_info
 
+from auditor.entry import Entry
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Protected, Runs
 from auditor.protocols import TransferCounts
 from auditor.record import (
     AttackRow,
     ClassRow,
-    Entry,
     Finding,
     FindingStatus,
     Gate,
