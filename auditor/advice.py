@@ -14,6 +14,8 @@ MOST = 6
 """Steps that a reader is asked to take in."""
 WIDE = 0.1
 """Width of the interval above which more samples are worth having."""
+SEEN = 5
+"""Broken samples of a class from which it is said what to train it against."""
 WEAK = 0.1
 """How far below the whole model's robust accuracy a class, or how often a natural error, is worth a step."""
 CHEAP = ("quick",)
@@ -55,7 +57,7 @@ def _unbelieved(record: Record) -> Iterator[Step]:
         )
     elif record.trust == "unknown" and record.suite != "thorough":
         yield Step(
-            what="Try more before the number is quoted.",
+            what="Scan again with the suite `thorough` before the number is quoted.",
             why="The evidence is too thin to say whether it can be believed.",
             command=again(record, "--suite", "thorough", "--escalate"),
         )
@@ -91,11 +93,13 @@ def _weak(record: Record) -> Iterator[Step]:
     if row is not None and row.turns_into is not None and row.robust_accuracy is not None:
         behind = m.robust_accuracy - row.robust_accuracy
         name, into = (class_name(k, _names(record)) for k in (row.label, row.turns_into))
-        if behind > WEAK:
+        became = [o for o in record.outcomes if o.label == row.label and o.adversarial_label is not None]
+        most = sum(o.adversarial_label == row.turns_into for o in became)
+        if behind > WEAK and len(became) >= SEEN:
             yield Step(
                 what=f"Train on {name} against {into}: more and harder examples of both.",
                 why=f"At most {percent(row.robust_accuracy, row.n)} of the {row.n} samples of {name} hold, "
-                f"{behind * 100:.0f} points fewer than overall, and most become {into}.",
+                f"{behind * 100:.0f} points fewer than overall; {most} of the {len(became)} broken become {into}.",
             )
     if m.robust_accuracy < 0.5 and boundary:
         yield Step(

@@ -129,7 +129,8 @@ def _judged(rule: Rule, record: Record, outcomes: list[Outcome], text: str) -> R
         return row(Verdict.INCONCLUSIVE, f"between {least:.4f} and {most:.4f}: {why}")
     if doubt := _doubt(rule.metric, record):
         return row(Verdict.INCONCLUSIVE, doubt)
-    return row(Verdict.PASSED, f"it is {least:.4f} on {n} samples")
+    held = "no attack brought it below" if rule.metric == "robust_accuracy" else "it is"
+    return row(Verdict.PASSED, f"{held} {least:.4f} on {n} samples")
 
 
 def _span(metric: str, outcomes: list[Outcome], record: Record) -> tuple[int | None, int | None]:

@@ -91,7 +91,7 @@ def trust_words(record: Record) -> dict[str, str]:
     missing = [f.title for f in record.findings if f.id in REQUIRED and f.status is FindingStatus.INCONCLUSIVE]
     unknown = words.TRUST["unknown"]
     if missing:
-        unknown += " Not known: " + "; ".join(f"{title[0].lower()}{title[1:]}" for title in missing) + "."
+        unknown += " Not known: " + "; ".join(f"whether {title[0].lower()}{title[1:]}" for title in missing) + "."
     sound = words.ANSWERED if doubts(record.findings) else words.TRUST["sound"]
     return words.TRUST | {"sound": sound, "unknown": unknown}
 

@@ -66,9 +66,14 @@ def _trust(record: Record) -> Figure:
     note = trust_words(record).get(record.trust, "")
     if raised and record.trust == "doubtful":
         note = "; ".join(raised) + "."
-    clear = sum(finding.status is FindingStatus.CLEAR for finding in record.findings)
+    clear, open_ = (
+        sum(finding.status is status for finding in record.findings)
+        for status in (FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE)
+    )
     if record.findings:
-        note += f" {clear} of {len(record.findings)} checks are clear."
+        note += f" {clear} {'check is' if clear == 1 else 'checks are'} clear" + (
+            f", {open_} can't be made here." if open_ else "."
+        )
     return _figure("Trust in the number", record.trust, note, "belief", kind=record.trust)
 
 
@@ -80,32 +85,33 @@ def _weakest(record: Record) -> Figure:
     most = f", {share(own, row.turns_into)} times" if own else ""
     note = (
         f"Robust accuracy {at_most(row.robust_accuracy, row.n)} (interval {interval(row.interval, whole=True)}, "
-        f"n\xa0=\xa0{count(row.n)}). Attacks turn it into {in_words(name(row.turns_into))} most often{most}."
+        f"n\xa0=\xa0{count(row.n)}), clean {percent(row.clean_accuracy, row.n)}. Attacks turn it into "
+        f"{in_words(name(row.turns_into))} most often{most}."
     )
+    found = {entry.label: entry.distance for entry in record.hardness.classes} if record.hardness else {}
+    distance = found.get(row.label)
+    if distance is not None and known(distance):
+        multiple = times(distance, record.threat.epsilon)
+        note += f" Half of it falls within a distance of {amount(distance)}{f' ({multiple})' if multiple else ''}."
     return _figure("Weakest class", f"{name(row.label)} → {name(row.turns_into)}", note, "weakness", kind="word")
 
 
 def _distance(record: Record) -> Figure:
-    title, norm, epsilon = "Median distance", record.threat.norm, record.threat.epsilon
+    title, epsilon = "Median distance", record.threat.epsilon
     median = record.metrics.median_distance
     found = {row.label: row for row in record.hardness.classes if row.n} if record.hardness else {}
     if not found and not known(median):
         why = record.hardness.why_not if record.hardness else None
         note = capital(f"{why.rstrip('.')}.") if why else "Nothing was looked for beyond epsilon."
         return _figure(title, MISSING, note, "distance")
-    note = "Half of the correctly classified samples have an adversarial example so near"
-    value = amount(median)
     if not known(median):
-        value, note = "beyond reach", "Fewer than half of the correctly classified samples have an adversarial example"
+        note = "Fewer than half of the correctly classified samples have an adversarial example at any distance."
+        return _figure(title, "beyond reach", note, "distance")
     multiple = times(median, epsilon)
-    note += f" ({norm}{f', {multiple}' if multiple else ''})."
-    row = weakest(record.by_class, LEAST)
-    own = found.get(row.label) if row else None
-    if row is not None and own is not None and known(own.distance):
-        multiple = times(own.distance, epsilon)
-        name = in_words(naming(record, LONG)(row.label))
-        note += f" For {name}, the weakest: {amount(own.distance)}{f' ({multiple})' if multiple else ''}."
-    return _figure(title, value, note, "distance")
+    note = "Half of the correctly classified samples have an adversarial example so near or nearer"
+    note += f": {multiple}." if multiple else "."
+    note += " Looked for inside the threat and beyond it."
+    return _figure(title, f"≤{THIN}{amount(median)}", note, "distance")
 
 
 def _next(record: Record) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from markupsafe import Markup
 
@@ -15,6 +16,8 @@ from .brief import Figure, brief
 from .numbers import THIN, at_most, count, interval, known, percent, real
 from .text import shorten
 
+ROBUST = "robust accuracy"
+"""How rules about an upper bound begin."""
 NAMED = 6
 """Attacks that the first screen names."""
 SIGNS = {Verdict.PASSED: "good", Verdict.FAILED: "bad", Verdict.INCONCLUSIVE: "open"}
@@ -47,7 +50,8 @@ class StatusLine:
 @dataclass(frozen=True, kw_only=True)
 class Headline:
     """The first screen. setting: what stands before the model, and with what it was attacked. sentence: the result in
-    plain words. warnings: why it may not be final. legend: the statuses that occur. success: the share that fell."""
+    plain words. warnings: why it may not be final. legend: the statuses that occur. absent: those that do not, in a
+    sentence. success: the share that fell."""
 
     setting: str
     sentence: str
@@ -60,7 +64,7 @@ class Headline:
     figures: list[Figure]
     chart: Markup
     legend: list[StatusLine]
-    statuses: list[StatusLine]
+    absent: str
     success: str
 
 
@@ -82,7 +86,7 @@ def headline(record: Record) -> Headline:
                 sign=SIGNS[row.status],
                 mark=svg.mark(SIGNS[row.status]),
                 rule=row.rule,
-                value=percent(row.value, n),
+                value=at_most(row.value, n) if row.rule.startswith(ROBUST) else percent(row.value, n),
                 threshold=f"{row.threshold * 100:g}{THIN}%" if known(row.threshold) else MISSING,
                 reason=row.reason,
             )
@@ -92,7 +96,7 @@ def headline(record: Record) -> Headline:
         figures=brief(record),
         chart=_chart(record),
         legend=[line for line in statuses if line.n != "0"],
-        statuses=statuses,
+        absent=_absent([line.name for line in statuses if line.n == "0"]),
         success=_success(record),
     )
 
@@ -102,11 +106,17 @@ def _setting(record: Record) -> str:
     parts = []
     if record.model.defenses:
         parts.append(f"In front of the model: {', '.join(record.model.defenses)}.")
+    source = shorten(PurePath(record.samples.source).name, 40)
+    of = f" of {source}" if source else ""
+    classes = f"{count(record.model.classes)} classes"
+    parts.append(f"{count(record.samples.n)} {'sample' if record.samples.n == 1 else 'samples'}{of}, {classes}.")
     played = [shorten(row.name, 24) for row in record.attacks if row.phase == "suite" and row.status == "ran"]
-    if played:
+    if record.suite:
+        stages = "1 stage" if len(played) == 1 else f"{len(played)} stages"
+        parts.append(f"Attacked with the suite {shorten(record.suite)}, {stages}.")
+    elif played:
         more = f" and {len(played) - NAMED} more" if len(played) > NAMED else ""
-        by = f"Suite {shorten(record.suite)}:" if record.suite else "Attacked by"
-        parts.append(f"{by} {', '.join(played[:NAMED])}{more}.")
+        parts.append(f"Attacked by {', '.join(played[:NAMED])}{more}.")
     return " ".join(parts)
 
 
@@ -149,15 +159,21 @@ def _statuses(record: Record) -> list[StatusLine]:
     return lines
 
 
+def _absent(names: list[str]) -> str:
+    """The statuses that no sample has, in a sentence; empty where there are none."""
+    if not names:
+        return ""
+    text = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"No sample is {text}."
+
+
 def _success(record: Record) -> str:
     m = record.metrics
     attacked = sum(m.statuses.get(status, 0) for status in (Status.BROKEN, *GOOD))
     if not known(m.attack_success_rate):
         return "No sample was both classified correctly and attacked to the end, so there is no success rate."
     rate = percent(m.attack_success_rate, attacked)
-    return (
-        f"Attack success rate {rate}: broken, of the {count(attacked)} samples that were right and attacked to the end."
-    )
+    return f"Of the {count(attacked)} samples that it gets right, attacks broke {rate}: the attack success rate."
 
 
 def _warnings(record: Record) -> list[str]:

@@ -76,7 +76,7 @@ def _headline(audit: Audit) -> Iterator[str]:
     for warning in h.warnings:
         yield f"> {plain(warning)}\n"
     yield from _table(("Figure", "Value", "How to read it"), ((f.name, f.value, f.note) for f in h.figures))
-    yield from _table(("Status", "Samples", "Share"), ((s.name, s.n, s.share) for s in h.statuses))
+    yield from _table(("Status", "Samples", "Share"), ((s.name, s.n, s.share) for s in h.legend))
     if h.rules:
         yield "## Did it pass?\n"
         rows = ((r.rule, r.status, r.value, r.threshold, r.reason) for r in h.rules)

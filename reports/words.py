@@ -71,12 +71,12 @@ ACCESS = {
     "score": "the attacker sees scores, not gradients",
     "decision": "the attacker sees labels only",
 }
-BLIND = "the attacker should know the model's gradients, but it was attacked without them"
+BLIND = "the attacker may know the model and its gradients, but here attacks had none to follow"
 NORMS = {
-    "linf": "every feature may change by up to {epsilon}",
-    "l2": "the change may have a Euclidean length of up to {epsilon}",
-    "l1": "the changes may add up to {epsilon}",
-    "l0": "up to {epsilon} features may change",
+    "linf": "every feature may change by up to epsilon = {epsilon} (linf)",
+    "l2": "the change may have a Euclidean length of up to epsilon = {epsilon} (l2)",
+    "l1": "the changes may add up to epsilon = {epsilon} (l1)",
+    "l0": "up to epsilon = {epsilon} features may change (l0)",
     "spatial": "pictures may be turned by up to {rotation}° and shifted by up to {translation} pixels along each axis, "
     "on a grid of 31 × 5 × 5",
 }

@@ -22,7 +22,7 @@ def robust(at_least: float, **options: Any) -> Rule:
 
 
 CASES: dict[str, tuple[Rule, Record, Verdict, str]] = {
-    "enough": (robust(0.5), record(outcomes("w" * 60 + "b" * 40)), PASSED, "it is 0.6000 on 100"),
+    "enough": (robust(0.5), record(outcomes("w" * 60 + "b" * 40)), PASSED, "no attack brought it below 0.6000 on 100"),
     "exactly enough": (robust(0.6), record(outcomes("w" * 60 + "b" * 40)), PASSED, "0.6000"),
     "one too few": (robust(0.6), record(outcomes("w" * 59 + "b" * 41)), FAILED, "at most 0.5900"),
     "wrong when clean counts": (robust(0.6), record(outcomes("w" * 59 + "m" * 41)), FAILED, "at most 0.5900"),

@@ -37,9 +37,11 @@ def test_the_five_questions_are_answered(entry: Make) -> None:
     assert f"≤ {(row.robust_accuracy or 0) * 100:.1f} %" in told["Weakest class"][1]
     assert f"into {into} most often" in told["Weakest class"][1]
     own = next(found for found in record.hardness.classes if found.label == row.label)
-    assert told["Median distance"][0] == f"{record.metrics.median_distance:.3g}"
-    assert f"For {row.name}, the weakest: {own.distance:.3g} (" in told["Median distance"][1]
-    assert told["Trust in the number"] == ("doubtful", "Title of gradient_free. 1 of 3 checks are clear.")
+    assert f"Half of it falls within a distance of {own.distance:.3g} (" in told["Weakest class"][1]
+    assert f"clean {(row.clean_accuracy or 0) * 100:.1f} %" in told["Weakest class"][1]
+    assert told["Median distance"][0] == f"≤ {record.metrics.median_distance:.3g}"
+    trust = "Title of gradient_free. 1 check is clear, 1 can't be made here."
+    assert told["Trust in the number"] == ("doubtful", trust)
     assert told["What to do next"] == ("Harden the weakest class first.", "It loses the most.")
     assert told["Robust accuracy"][1].startswith("95 % interval ")
 
@@ -101,6 +103,9 @@ def test_doubt_and_proof_are_in_the_sentence(entry: Make) -> None:
 
 def test_what_stands_before_the_model_and_the_suite_are_named(entry: Make) -> None:
     made = entry(n=30)
-    assert headline(made.record).setting == "In front of the model: BitDepth(bits=4). Attacked by fgsm, apgd dlr ×3."
+    setting = "In front of the model: BitDepth(bits=4). 30 samples of samples.npz, 3 classes. "
+    assert headline(made.record).setting == setting + "Attacked by fgsm, apgd dlr ×3."
     named = replace(made.record, suite="standard", model=replace(made.record.model, defenses=[]))
-    assert headline(named).setting == "Suite standard: fgsm, apgd dlr ×3."
+    assert (
+        headline(named).setting == "30 samples of samples.npz, 3 classes. Attacked with the suite standard, 2 stages."
+    )

@@ -38,7 +38,7 @@ def test_the_numbers_are_the_record_s(entry: Make, parse: Parse) -> None:
         [status, str(k), percent(k / n, n), page.table("What happened")[row][3]]
         for row, (status, k) in enumerate(
             sorted(
-                record.metrics.statuses.items(),
+                ((status, k) for status, k in record.metrics.statuses.items() if k),
                 key=lambda item: ["certified", "withstood", "unattacked", "error", "broken", "misclassified"].index(
                     item[0]
                 ),
@@ -64,7 +64,7 @@ def test_the_numbers_are_the_record_s(entry: Make, parse: Parse) -> None:
     assert stages[-1][0] == "All stages"
     assert int(stages[-1][2]) == sum(attack.broken for attack in record.attacks)
     assert page.table("Each rule")[0][:4] == [
-        record.gate.rules[0].rule, "failed", percent(record.metrics.robust_accuracy, n), "50 %",
+        record.gate.rules[0].rule, "failed", f"≤ {percent(record.metrics.robust_accuracy, n)}", "50 %",
     ]  # fmt: skip
     assert page.table("Robust accuracy in percent") == [["0.01", "≤ 80.0 %"]]
     assert page.table("How well the twin agrees") == [
@@ -99,10 +99,20 @@ def test_everything_that_explains_a_number_is_there(entry: Make, parse: Parse) -
         assert part in text.replace("\u202f", " ")
 
 
-def test_statuses_are_six_words_each_with_its_meaning(entry: Make, parse: Parse) -> None:
-    rows = parse(render([entry()])).table("What happened")
+def test_statuses_are_six_words_each_with_its_meaning_and_those_that_nobody_has_are_named(
+    entry: Make, parse: Parse
+) -> None:
+    outcomes = [
+        Outcome(id=i, label=0, clean_label=int(status is Status.MISCLASSIFIED), status=status, adversarial_label=1)
+        for i, status in enumerate(Status)
+    ]
+    rows = parse(render([entry(outcomes=outcomes)])).table("What happened")
     assert {row[0] for row in rows} == {str(status) for status in Status}
     assert len({row[3] for row in rows}) == 6
+    page = parse(render([entry(outcomes=outcomes[:4])]))
+    assert len(page.table("What happened")) == 4
+    gone = [str(status) for status in (Status.UNATTACKED, Status.ERROR)]
+    assert f"No sample is {' or '.join(gone)}." in page.text
 
 
 def test_what_was_not_computed_is_said_with_its_reason(entry: Make, parse: Parse) -> None:
