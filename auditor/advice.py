@@ -14,6 +14,8 @@ MOST = 6
 """Steps that a reader is asked to take in."""
 WIDE = 0.1
 """Width of the interval above which more samples are worth having."""
+FEW = 20
+"""Samples of a class under which nothing is advised about it alone."""
 SEEN = 5
 """Broken samples of a class from which it is said what to train it against."""
 WEAK = 0.1
@@ -89,23 +91,23 @@ def _weak(record: Record) -> Iterator[Step]:
             what="Mend the clean accuracy first.",
             why=f"{natural} of {natural + boundary} errors need no attacker.",
         )
-    row = weakest(record.by_class)
-    if row is not None and row.turns_into is not None and row.robust_accuracy is not None:
-        behind = m.robust_accuracy - row.robust_accuracy
-        name, into = (class_name(k, _names(record)) for k in (row.label, row.turns_into))
-        became = [o for o in record.outcomes if o.label == row.label and o.adversarial_label is not None]
-        most = sum(o.adversarial_label == row.turns_into for o in became)
-        if behind > WEAK and len(became) >= SEEN:
-            yield Step(
-                what=f"Train on {name} against {into}: more and harder examples of both.",
-                why=f"At most {percent(row.robust_accuracy, row.n)} of the {row.n} samples of {name} hold, "
-                f"{behind * 100:.0f} points fewer than overall; {most} of the {len(became)} broken become {into}.",
-            )
     if m.robust_accuracy < 0.5 and boundary:
         yield Step(
             what="Train adversarially (Madry et al., TRADES) at this threat, or narrow what inputs may do.",
             why=f"{boundary} of {n - natural} samples that the model has right were broken.",
         )
+    row = weakest(record)
+    if row is not None and row.turns_into is not None and row.robust_accuracy is not None:
+        behind = m.robust_accuracy - row.robust_accuracy
+        name, into = (class_name(k, _names(record)) for k in (row.label, row.turns_into))
+        became = [o for o in record.outcomes if o.label == row.label and o.adversarial_label is not None]
+        most = sum(o.adversarial_label == row.turns_into for o in became)
+        if behind > WEAK and row.n >= FEW and len(became) >= SEEN:
+            yield Step(
+                what=f"Train on {name} against {into}: more and harder examples of both.",
+                why=f"At most {percent(row.robust_accuracy, row.n)} of the {row.n} samples of {name} hold, "
+                f"{behind * 100:.0f} points fewer than overall; {most} of the {len(became)} broken become {into}.",
+            )
 
 
 def _sharper(record: Record) -> Iterator[Step]:

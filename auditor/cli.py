@@ -103,7 +103,9 @@ def plugins_dir(command: Any) -> Any:
     "--escalate/--no-escalate", default=None, help="Answer doubts with more attacks; default yes, with a suite."
 )
 @click.option(
-    "--hardness/--no-hardness", default=None, help="Look for each class's distances and confusions; default as above."
+    "--hardness/--no-hardness",
+    default=None,
+    help="Look for each class's distances and confusions; default yes, with a suite.",
 )
 @click.option("--deep", is_flag=True, help="Also run the checks that cost much.")
 @click.option("--surrogate", "surrogates", multiple=True, metavar="FILE", help="A model to transfer from; repeatable.")
@@ -140,6 +142,8 @@ def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None
     from auditor.rendering import render
 
     host = Host.load(folder=plugins_dir, bundled=REPORTERS)
+    for plugin in host.errors:
+        click.echo(f"The plugin {plugin.name} can't be used: {plugin.error}", err=True)
     entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]
     for path in render(host, entries, formats or ("html",), out or entries[0].folder):
         click.echo(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs
@@ -22,6 +23,9 @@ from auditor.slopes import Slopes, slopes
 from auditor.suite import Attacks, Stage, make_stage, parse_attack
 from auditor.threat import Norm
 from auditor.towards import Reached, Towards
+
+if TYPE_CHECKING:
+    from auditor.job import Job
 
 ATTACKS: dict[Norm, dict[str, int | str]] = {
     Norm.LINF: {"name": "bisection", "steps": 30, "inner": 6},
@@ -63,19 +67,17 @@ class Explored:
     share: float | None = None
 
 
-def explore(
-    search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Attacks, attack: str = "", *, asked: bool = False
-) -> Explored:
+def explore(search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Attacks, job: Job) -> Explored:
     """Look for distances on as many samples as the suite's cost allows (`auditor.allowance`), and on some of those
-    towards classes. rows: what was played so far. attack: in place of the one that fits the norm. asked: the user
-    wants it, so it may cost more."""
+    towards classes. rows: what was played so far. job: says with which attack, where it is not the one that fits the
+    norm, and whether the user asked for it, so that it may cost more."""
     found = Explored()
-    stage = _stage(search, attacks, attack)
+    stage = _stage(search, attacks, job.distances)
     if isinstance(stage, str):
         found.why_not = stage
         return found
     correct = np.flatnonzero(ledger.correct)
-    allowance = Allowance.of(search, ledger, rows, asked=asked)
+    allowance = Allowance.of(search, ledger, rows, asked=job.asked)
     cost = equivalents(*stage.budget(search.target.classes))
     enough = min(allowance.less(allowance.most / 2).samples(cost), len(correct))
     if not enough:
@@ -99,6 +101,13 @@ def explore(
     found.rows = [structs.replace(row, phase="hardness") for row in found.rows]
     found.share = sum(_cost(row) for row in found.rows) / allowance.spent if allowance.spent else None
     return found
+
+
+def left_out(job: Job) -> Explored | None:
+    """In its place: nothing, unless the user protects confusions, which the suite counts too."""
+    if not job.confusions:
+        return None
+    return Explored(why_not="the search for distances was left out", why_no_pairs="it was left out")
 
 
 def _stage(search: Search, attacks: Attacks, attack: str) -> Stage | str:

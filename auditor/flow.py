@@ -7,7 +7,7 @@ from auditor.certificates import certify
 from auditor.chance import CHANCE
 from auditor.escalation import believe
 from auditor.events import Finished, Listener, Notice, Observed
-from auditor.explore import explore
+from auditor.explore import explore, left_out
 from auditor.folder import Folder, finished
 from auditor.gate import judged
 from auditor.host import Host
@@ -70,10 +70,8 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         tell_duration(job, search, ledger, listen)
 
         attacks = search.play(job.suite, ledger)
-        explored = None
-        if job.hardness:
-            explored = explore(search, ledger, attacks, host.attacks, job.distances, asked=job.asked)
-            attacks += explored.rows
+        explored = explore(search, ledger, attacks, host.attacks, job) if job.hardness else left_out(job)
+        attacks += explored.rows if explored else []
         inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
         attacks, belief = believe(inquiry, attacks, escalate=job.escalate)
 

@@ -29,14 +29,15 @@ class Job:
     """One model, one set of samples, one threat.
 
     model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
-    output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
-    passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
-    memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether doubts are
-    answered with further attacks. deep: whether checks that cost much run. hardness: whether distances are looked for,
-    with the attack `distances`, or the one that fits; asked: the user said so. confusions: that the user protects.
-    suite_name: of the stages, empty for the user's own. surrogates: stand-ins to transfer from. go_on: scan even where
-    the clean accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one that is
-    there. command: how to repeat it. plugins: those that were loaded, which a resumed scan must share.
+    output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient
+    that passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the
+    samples. memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether
+    doubts are answered with further attacks. deep: whether checks that cost much run. hardness: whether distances
+    are looked for, with the attack `distances`, or the one that fits; asked: the user said so. confusions: that the
+    user protects. suite_name: of the stages, empty for the user's own. config: the audit.toml that was read, empty
+    for none. surrogates: stand-ins to transfer from. go_on: scan even where the clean accuracy is near chance. out:
+    the record's directory. resume, overwrite: what may happen to one that is there. command: how to repeat it.
+    plugins: those that were loaded, which a resumed scan must share.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Job:
     distances: str = ""
     confusions: list[Confusion] = field(default_factory=list)
     suite_name: str = ""
+    config: str = ""
     surrogates: list[Target] = field(default_factory=list)
     go_on: bool = False
     resume: bool = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 import numpy as np
 from scipy.stats import binomtest
 
-from auditor.record import ClassRow, Metrics, Outcome, Status
+from auditor.record import ClassRow, Metrics, Outcome, Record, Status
 
 GOOD = (Status.WITHSTOOD, Status.CERTIFIED)
 OPEN = (Status.UNATTACKED, Status.ERROR)
@@ -84,10 +85,26 @@ def class_name(label: int, names: tuple[str, ...] | None) -> str:
     return names[label] if names and 0 <= label < len(names) else str(label)
 
 
-def weakest(rows: list[ClassRow], least: int = 5) -> ClassRow | None:
-    """The class of lowest robust accuracy among those with enough samples to say so; None where nothing was broken."""
-    broken = [row for row in rows if row.n >= least and row.turns_into is not None and row.robust_accuracy is not None]
-    return min(broken, key=lambda row: (row.robust_accuracy, row.label), default=None)
+def weakest(record: Record, least: int = 5) -> ClassRow | None:
+    """The class of lowest robust accuracy among those with enough samples to say so, of equals the one whose samples
+    are nearest to their adversarial examples; None where nothing was broken."""
+    broken = [row for row in by_weakness(record) if row.n >= least and row.turns_into is not None]
+    return broken[0] if broken and broken[0].robust_accuracy is not None else None
+
+
+def by_weakness(record: Record) -> list[ClassRow]:
+    """The classes, weakest first: by robust accuracy, then by median distance, then by label."""
+    far = {own.label: own.distance for own in record.hardness.classes} if record.hardness else {}
+
+    def key(row: ClassRow) -> tuple[float, float, int]:
+        distance = far.get(row.label)
+        return (
+            inf if row.robust_accuracy is None else row.robust_accuracy,
+            inf if distance is None else distance,
+            row.label,
+        )
+
+    return sorted(record.by_class, key=key)
 
 
 def smallest(values: np.ndarray) -> float | None:

@@ -339,6 +339,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """Passes of the checks' own experiments."""
     hardness: Hardness | None = None
     """Where it is weak; None where that was not asked for."""
+    config: str = ""
+    """The audit.toml that was read, empty for none."""
     suite: str = ""
     """The name of the suite that was played, empty for stages of one's own."""
     next_steps: list[Step] = field(default_factory=list)

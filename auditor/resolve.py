@@ -27,6 +27,7 @@ from auditor.sources import RESERVED
 from auditor.stand_ins import named
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
 from auditor.target import Target, TargetOptions
+from auditor.threat import ThreatModel
 from auditor.threats import threats
 
 BY_ACCESS = {Access.GRADIENT: "standard", Access.SCORE: "score", Access.DECISION: "decision"}
@@ -101,9 +102,10 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         escalate=by_default(config, options, options["escalate"], config.search.escalate),
         hardness=by_default(config, options, options["hardness"], config.search.hardness),
         asked=bool(options["hardness"] or (options["hardness"] is None and config.search.hardness)),
-        distances=config.search.distances,
+        distances=distances(config.search.distances, models, host),
         confusions=confusions(config, loaded.class_names or target.class_names, target.classes),
         suite_name=suite_name(config, options, access),
+        config=legible(str(path)) if path else "",
         deep=options["deep"] or config.search.deep,
         surrogates=outside,
         go_on=options["go_on"],
@@ -133,6 +135,26 @@ def suite_name(config: Config, options: dict[str, Any], access: Access) -> str:
     if not options["suite"] and config.attack:
         return ""
     return str(options["suite"] or config.search.suite or BY_ACCESS[access])
+
+
+def distances(text: str, models: list[ThreatModel], host: Host) -> str:
+    """The attack that `[search] distances` names, checked before anything runs; empty for the one that fits. Raises
+    UsageError for one that is not loaded, looks for no distances, or not in the norm of every threat."""
+    if not text:
+        return ""
+    stage = make_stage(parse_attack(text) | {"distance": True}, host.attacks)
+    for threat in models:
+        if threat.norm not in stage.attack.norms:
+            fitting = [
+                name
+                for name, kind in host.attacks.items()
+                if threat.norm in kind.norms and getattr(kind, "minimum_norm", False)
+            ]
+            raise UsageError(
+                f"[search] distances names an attack that looks for {threat.norm} distances, such as "
+                f"{', '.join(fitting)}; {stage.attack.name} knows {', '.join(sorted(stage.attack.norms))}."
+            )
+    return text
 
 
 def confusions(config: Config, names: tuple[str, ...] | None, classes: int) -> list[Confusion]:

@@ -26,6 +26,10 @@ def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, list
     for plugin in host.errors:
         listen(Notice(text=f"The plugin {plugin.name} can't be used: {plugin.error}"))
     jobs, out = resolve(model, options, host)
+    if jobs[0].config:
+        threats = ", ".join(job.threat.title for job in jobs)
+        rules = f", {len(jobs[0].rules)} rules of the gate" if jobs[0].rules else ""
+        listen(Notice(text=f"Plan: {jobs[0].config} ({threats}{rules})."))
     formats = options["formats"] or FORMATS
     check_formats(host, formats)
     if len(jobs) > 1 and (out / AUDIT).exists():
@@ -38,7 +42,7 @@ def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, list
         for row in entry.record.gate.rules:
             listen(Notice(text=f"{row.status.upper()}: {row.rule}; {row.reason}"))
     for path in paths:
-        listen(Notice(text=f"Report: {path}"))
+        listen(Notice(text=f"{'Tables' if path.is_dir() else 'Report'}: {path}"))
     for entry in entries:
         listen(Notice(text=entry.record.summary))
     return exit_code(worst([entry.record.verdict for entry in entries]))

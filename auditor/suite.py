@@ -84,7 +84,8 @@ class Stage:
 
         if not (isinstance(self.attack, Attack) and self.attack.minimum_norm):
             raise UsageError(
-                f"distance of {self.title} needs a minimum-norm attack, such as fmn; it has a fixed budget."
+                f"{self.title} has a fixed budget; looking for distances (distance = true, [search] distances) takes a "
+                "minimum-norm attack, such as fmn."
             )
         if self.share < 1 or self.rounds > 1:
             raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, no rounds.")

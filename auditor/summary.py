@@ -25,7 +25,7 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
     unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
     if unknown and metrics.robust_accuracy is not None:
         parts.append(f"{unknown} samples not attacked or errored")
-    if (row := weakest(record.by_class)) is not None and row.turns_into is not None:
+    if (row := weakest(record)) is not None and row.turns_into is not None:
         parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
     if record.blind:
         parts.append("attacked without gradients")

@@ -74,7 +74,7 @@ def _threat(table: ThreatTable, options: dict[str, Any], folder: Path, pixels: b
         name=table.name,
         norm=Norm(table.norm),
         epsilon=parse_epsilon(table.epsilon),
-        epsilon_text=str(table.epsilon).replace(" ", ""),
+        epsilon_text=(table.epsilon if isinstance(table.epsilon, str) else f"{table.epsilon:g}").replace(" ", ""),
         bounds=_pair(bounds),
         goal=Goal.parse(options["goal"] or table.goal),
         weights=read_array(table.weights, folder, "weights"),

@@ -72,6 +72,7 @@ def compose(
         seconds=round(sum(row.seconds for row in attacks), 3),
         command=job.command,
         class_names=list(names) if names else None,
+        config=job.config,
         suite=job.suite_name,
         hardness=hardness,
     )

@@ -70,15 +70,16 @@ def _trust(record: Record) -> Figure:
         sum(finding.status is status for finding in record.findings)
         for status in (FindingStatus.CLEAR, FindingStatus.INCONCLUSIVE)
     )
+    other = sum(finding.status is FindingStatus.RAISED for finding in record.findings) - len(raised)
     if record.findings:
-        note += f" {clear} {'check is' if clear == 1 else 'checks are'} clear" + (
-            f", {open_} can't be made here." if open_ else "."
-        )
+        note += f" {clear} {'check is' if clear == 1 else 'checks are'} clear"
+        note += f", {other} told something worth knowing" if other else ""
+        note += f", {open_} can't be made here." if open_ else "."
     return _figure("Trust in the number", record.trust, note, "belief", kind=record.trust)
 
 
 def _weakest(record: Record) -> Figure:
-    row, name = weakest(record.by_class, LEAST), naming(record, LONG)
+    row, name = weakest(record, LEAST), naming(record, LONG)
     if row is None or row.turns_into is None:
         return _figure("Weakest class", "none named", no_weakest(record), "weakness", kind="missing")
     own = turned_into(record).get(row.label)

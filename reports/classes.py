@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.hardness import ClassHardness
-from auditor.metrics import weakest
+from auditor.metrics import by_weakness, weakest
 from auditor.rates import MISSING
 from auditor.record import ClassRow, Record, Status
 
@@ -82,7 +82,7 @@ class Classes:
 
 def classes(record: Record) -> Classes:
     """The classes of a record, weakest first."""
-    rows = sorted(record.by_class, key=_rank)
+    rows = by_weakness(record)
     shown = rows if len(rows) <= ALL else rows[:WEAKEST]
     strongest = [] if len(rows) <= ALL else rows[: -STRONGEST - 1 : -1]
     turned = turned_into(record)
@@ -107,7 +107,7 @@ def classes(record: Record) -> Classes:
 
 def order(record: Record) -> list[int]:
     """The labels, weakest class first, as the table shows them."""
-    return [row.label for row in sorted(record.by_class, key=_rank)]
+    return [row.label for row in by_weakness(record)]
 
 
 def turned_into(record: Record) -> dict[int, Counter[int]]:
@@ -147,18 +147,13 @@ def _counted(record: Record) -> bool:
     return found == statuses.get(Status.MISCLASSIFIED, 0) + statuses.get(Status.BROKEN, 0)
 
 
-def _rank(row: ClassRow) -> tuple[bool, float, int]:
-    robust = real(row.robust_accuracy)
-    return robust is None, robust or 0.0, row.label
-
-
 def _lead(record: Record, turned: dict[int, Counter[int]]) -> str:
-    row = weakest(record.by_class, LEAST)
+    row = weakest(record, LEAST)
     if row is None or row.turns_into is None:
         return no_weakest(record)
     name, bound = naming(record), percent(row.robust_accuracy, row.n, bound=True)
     span = interval(row.interval, whole=True)
-    small = min(record.by_class, key=_rank).n < LEAST
+    small = by_weakness(record)[0].n < LEAST
     most = share(turned.get(row.label, Counter()), row.turns_into)
     return (
         f"{first(name(row.label))} is the weakest: at most {bound} of its {count(row.n)} samples are "

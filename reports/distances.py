@@ -19,7 +19,7 @@ SMALL, ENDS = 12, 6
 """Up to `SMALL` classes each have a curve; of more, the weakest and the strongest."""
 MULTIPLES = (0.5, 1.0, 2.0)
 """Of epsilon, where the table by class reads the curves."""
-NOT_ASKED = "This scan looked at epsilon alone; with `--suite distance` it looks for how near the nearest example is."
+NOT_ASKED = "This scan looked at epsilon alone; with `--hardness` it looks for how near the nearest example is."
 
 
 @dataclass(frozen=True, kw_only=True)

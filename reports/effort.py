@@ -10,7 +10,7 @@ from auditor.rates import MISSING
 from auditor.record import AttackRow, Record, Spent, Status
 
 from . import svg
-from .numbers import at_most, count, known, passes, percent, plain, seconds
+from .numbers import amount, at_most, count, known, passes, percent, plain, seconds
 from .text import shorten
 
 KINDS = ("forwards", "backwards", "queries")
@@ -115,7 +115,11 @@ def _share(record: Record) -> str:
     share = record.hardness.share if record.hardness else None
     if not known(share):
         return ""
-    return f" Looking where it is weak cost {percent(share, 1)} as much as the suite, in forward passes."
+    seconds_ = seconds(sum(row.seconds for row in record.attacks if row.phase == "hardness"))
+    if share > 1:
+        times = f"{amount(share)} times what the suite cost, which was soon over"
+        return f" To look where it is weak took {seconds_}: {times}."
+    return f" To look where it is weak took {seconds_}, {percent(share, 1)} of what the suite cost in forward passes."
 
 
 def _budget(rows: list[AttackRow]) -> str:
@@ -171,7 +175,8 @@ def _stages(record: Record) -> list[StageLine]:
 def _stage(row: AttackRow, before: int, after: int, n: int) -> StageLine:
     left = at_most(after / n, n) if n else MISSING
     title = f"{row.name}: broke {row.broken} of {row.entered} samples, robust accuracy {left} after it"
-    sign = {"ran": "good", "error": "bad"}.get(row.status, "none")
+    idle = row.status == "ran" and not row.entered
+    sign = "none" if idle else {"ran": "good", "error": "bad"}.get(row.status, "none")
     options = dict(row.parameters)
     if row.restarts != 1:
         options["restarts"] = row.restarts
@@ -179,7 +184,7 @@ def _stage(row: AttackRow, before: int, after: int, n: int) -> StageLine:
         name=shorten(row.name),
         access=f"{row.access} of {row.source}" if row.source != "twin" else row.access,
         phase=PHASES.get(row.phase, row.phase),
-        status=row.status,
+        status="met nobody" if idle else row.status,
         sign=sign,
         mark=svg.mark(sign),
         reason=row.reason or "",

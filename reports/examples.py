@@ -67,7 +67,7 @@ def choose(entry: Entry, evidence: dict[str, np.ndarray], most: int) -> list[Cho
     rows = [int(free[place]) for place in turns(evidence["label"][free], order(record))][: most - len(taken)]
     if rows:
         examples = [_example(record, outcomes.get(int(evidence["id"][row])), evidence, "", row) for row in rows]
-        title = "One of every class" if groups else ""
+        title = "Of every class in turn" if groups else ""
         note = _which(len(rows), len(within), others=bool(groups))
         groups.append(Chosen(title=title, note=note, examples=examples))
     return groups

@@ -10,6 +10,7 @@ from auditor.record import Record
 
 from .names import naming
 from .numbers import THIN, amount, count, interval, known, percent, times
+from .text import shorten
 
 LEAST, MOST = 4, 12
 """Classes from which and up to which a matrix says more than a list."""
@@ -72,7 +73,8 @@ def success(record: Record, pairs: Iterable[Pair], labels: list[int]) -> Matrix:
             shade=f"s{-int(-rate * SHADES // 1)}",
         )
 
-    caption = "How many in 100 get there within epsilon; from the class at the side to the one at the top"
+    attack = f" of {shorten(record.hardness.attack)}" if record.hardness else ""
+    caption = f"How many in 100 runs{attack} get there within epsilon; from the class at the side to the one at the top"
     if few and any(pair.n < FEW for pair in pairs):
         caption += f"; * fewer than {FEW} runs"
     return _matrix(record, "Success rate", f"{caption}.", pairs, labels, cell)
@@ -92,7 +94,7 @@ def distances(record: Record, pairs: Iterable[Pair], labels: list[int]) -> Matri
             )
         multiple = times(pair.distance, record.threat.epsilon)
         return Cell(
-            text=f"{pair.distance:.2g}" if 0.001 <= pair.distance < 100 else amount(pair.distance),
+            text=short(pair.distance),
             title=f"{told}median distance {amount(pair.distance)}{f' = {multiple}' if multiple else ''}, n = {pair.n}",
             shade=f"s{round(SHADES * (far - pair.distance) / (far - near)) if far > near else SHADES}",
         )
@@ -131,6 +133,13 @@ def _matrix(
             for source in labels
         ],
     )
+
+
+def short(distance: float) -> str:
+    """Two digits, and no zero before the point: cells are narrow."""
+    if not 0.001 <= distance < 100:
+        return amount(distance)
+    return f"{distance:.2g}".removeprefix("0")
 
 
 def _names(record: Record, pair: Pair) -> str:

@@ -42,10 +42,12 @@ class PluginLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """command: what to type to get this record again, empty where it was not recorded. plan, outcomes: the digests that
+    """command: what to type to get this record again, empty where it was not recorded. config: the audit.toml that it
+    read, empty for none. plan, outcomes: the digests that
     say whether it is the same."""
 
     command: str
+    config: str
     plan: str
     outcomes: str
     tables: list[Facts]
@@ -59,6 +61,7 @@ def provenance(record: Record) -> Provenance:
     note = f"{len(record.tool.plugins)} plugins were loaded"
     return Provenance(
         command=record.command,
+        config=record.config,
         plan=record.plan_digest,
         outcomes=record.outcomes_digest,
         tables=[_model(record), _threat(record), _samples(record), _run(record), _environment(record)],

@@ -41,9 +41,9 @@ def test_a_quick_suite_is_not_the_last_word() -> None:
 
 
 def test_the_weakest_class_is_named_with_what_it_becomes_where_it_is_behind() -> None:
-    weak = record(outcomes("bbbbbb" + "wwwwww", [0] * 6 + [1] * 6))
+    weak = record(outcomes("b" * 20 + "w" * 20, [0] * 20 + [1] * 20))
     assert any(step.startswith("Train on 0 against 1") for step in told(weak, trust="sound"))
-    even = record(outcomes("bbbwww" * 2, [0] * 6 + [1] * 6))
+    even = record(outcomes(("b" * 10 + "w" * 10) * 2, [0] * 20 + [1] * 20))
     assert not any(step.startswith("Train on") and "against" in step for step in told(even, trust="sound"))
 
 
@@ -91,3 +91,14 @@ def test_a_forest_is_not_asked_for_a_twin() -> None:
     assert any("differentiable twin" in step for step in told(made, model=lacking))
     forest = msgspec.structs.replace(lacking, twin_reason=f"The file can be followed, but {FLAT} (a forest).")
     assert not any("differentiable twin" in step for step in told(made, model=forest))
+
+
+def test_a_model_that_falls_as_a_whole_is_not_mended_class_by_class() -> None:
+    steps = told(record(outcomes("b" * 22 + "bbbbwwww", [0] * 22 + [1] * 8)), trust="sound")
+    whole, single = (next(i for i, step in enumerate(steps) if step.startswith(t)) for t in ("Train adv", "Train on 0"))
+    assert whole < single
+
+
+def test_a_class_of_few_samples_is_not_advised_about() -> None:
+    few = record(outcomes("b" * 12 + "w" * 40, [0] * 12 + [1] * 40))
+    assert not any(step.startswith("Train on 0") for step in told(few, trust="sound"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,14 +15,16 @@ from auditor.access import Access
 from auditor.allowance import SHARE, STANDARD, Allowance, equivalents
 from auditor.bench import Bench, LinearTarget
 from auditor.curve import curve
-from auditor.explore import ALL, CONFUSED, EACH, MOST, NEAREST, Explored, explore, in_turn
+from auditor.explore import ALL, CONFUSED, EACH, MOST, NEAREST, Explored, explore, in_turn, left_out
 from auditor.host import Host
+from auditor.job import Job
 from auditor.journal import Journal
 from auditor.ledger import Ledger
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.pairs import hardness as papernot
-from auditor.record import AttackRow, Outcome
+from auditor.record import AttackRow, Outcome, Status
+from auditor.risk import Confusion
 from auditor.samples import Samples
 from auditor.search import Search
 from auditor.suite import find_suite, for_norm
@@ -45,10 +49,15 @@ def spent(amount: int) -> list[AttackRow]:
     return [attack_row(forwards=amount)]
 
 
+def asking(attack: str = "") -> Job:
+    """A job that says no more than with which attack."""
+    return cast(Job, SimpleNamespace(distances=attack, asked=False, confusions=[]))
+
+
 def explored(made: Bench, folder: Path, *, most: int = 10**7, attack: str = "") -> tuple[Explored, Ledger, Search]:
     search = made.search(folder)
     ledger = Ledger.of(made.samples, np.ones(len(made.samples), bool))
-    return explore(search, ledger, spent(most), ATTACKS, attack), ledger, search
+    return explore(search, ledger, spent(most), ATTACKS, asking(attack)), ledger, search
 
 
 def blocks(n: int = 30, norm: Norm = Norm.LINF) -> Bench:
@@ -205,7 +214,7 @@ def test_of_many_classes_the_nearest_and_the_most_confused_are_tried(tmp_path: P
     far = int(order[0, -1])
     own = np.flatnonzero(made.samples.labels == label)
     ledger.broken[own[-1]], ledger.label[own[-1]] = True, far
-    found = explore(search, ledger, spent(10**7), ATTACKS)
+    found = explore(search, ledger, spent(10**7), ATTACKS, asking())
     assert (found.targets, found.each) == ("nearest", NEAREST + CONFUSED)
     aimed = {
         i: [t for j, t in zip(found.reached.index, found.reached.target, strict=True) if j == i] for i in range(60)
@@ -296,8 +305,23 @@ def test_a_resumed_search_takes_runs_from_the_journal(tmp_path: Path) -> None:
     again = replace(search, journal=Journal(tmp_path, {}, resume=True))
     queries = made.target.queries
     second = Ledger.of(made.samples, np.ones(24, bool))
-    repeated = explore(again, second, spent(10**7), ATTACKS)
+    repeated = explore(again, second, spent(10**7), ATTACKS, asking())
     assert len(done) > 1
     assert repeated.reached.distance == found.reached.distance
     assert (second.nearest == ledger.nearest).all()
     assert made.target.queries - queries <= 24  # the clean scores of those that are sent towards classes
+
+
+def test_where_it_is_left_out_protected_confusions_are_still_counted() -> None:
+    job = asking()
+    assert left_out(job) is None
+    job.confusions.append(Confusion(label=0))
+    found = left_out(job)
+    assert found is not None
+    outcomes = [Outcome(id=i, label=0, clean_label=i, status=Status.WITHSTOOD) for i in range(2)]
+    made = bench(n=2)
+    hardness = weigh(found, outcomes, made.samples, made.threat, job.confusions)
+    assert (hardness.protected[0].n, hardness.protected[0].clean, hardness.protected[0].tried) == (2, 1, 0)
+    assert hardness.why_not is not None
+    assert hardness.risk is not None
+    assert hardness.risk.clean == 5

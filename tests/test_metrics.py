@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
-from records import outcomes
+from records import outcomes, record
 
-from auditor.metrics import by_class, class_name, measure, smallest, upper_bound, weakest, wilson
+from auditor.hardness import ClassHardness, Hardness
+from auditor.metrics import by_class, by_weakness, class_name, measure, smallest, upper_bound, weakest, wilson
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,20 @@ def test_a_draw_goes_to_the_lower_label() -> None:
 
 def test_weakest_class() -> None:
     found = outcomes("wwwbb" + "wbbbb" + "bb", [0] * 5 + [1] * 5 + [2] * 2, turned=9)
-    row = weakest(by_class(found, None))
+    row = weakest(record(found))
     assert row is not None
     assert row.label == 1  # class 2 is weaker, but two samples can't say so
-    assert weakest(by_class(outcomes("wwwww"), None)) is None
+    assert weakest(record(outcomes("wwwww"))) is None
+
+
+def test_of_equally_weak_classes_the_nearest_is_the_weakest_and_comes_first() -> None:
+    made = record(outcomes("bbbbb" * 3, [0] * 5 + [1] * 5 + [2] * 5, turned=9))
+    far = [ClassHardness(label=label, n=5, distance=d) for label, d in enumerate((0.3, None, 0.2))]
+    made = msgspec.structs.replace(made, hardness=Hardness(classes=far))
+    assert [row.label for row in by_weakness(made)] == [2, 0, 1]
+    row = weakest(made)
+    assert row is not None
+    assert row.label == 2
 
 
 def test_class_names() -> None:

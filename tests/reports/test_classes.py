@@ -33,7 +33,7 @@ def test_classes_come_weakest_first_with_the_record_s_numbers(entry: Make) -> No
         assert line.boundary == str(len(own))
         most = Counter(o.adversarial_label for o in own)[row.turns_into]
         assert line.into == f"{['cat', 'dog', 'fox'][row.turns_into or 0]} ({most} of {len(own)})"
-    named = weakest(record.by_class)
+    named = weakest(record)
     assert named is not None
     assert shown.lead.startswith(f"{named.name} is the weakest: at most")
     assert next(line.into for line in shown.rows if line.name == named.name) in shown.lead

@@ -58,5 +58,8 @@ def test_phases_are_told_apart(entry: Make, phase: str, word: str, lead: str) ->
 
 
 def test_the_cost_of_looking_for_weaknesses_is_said(entry: Make) -> None:
-    assert "cost 37\u202f% as much as the suite" in effort(entry(n=60, hardness={}).record).lead
-    assert "Looking where" not in effort(entry(n=60).record).lead
+    made = entry(n=60, hardness={}).record
+    assert "37\u202f% of what the suite cost" in effort(made).lead
+    dear = msgspec.structs.replace(made, hardness=msgspec.structs.replace(made.hardness, share=87.0))
+    assert "87 times what the suite cost, which was soon over" in effort(dear).lead
+    assert "To look where" not in effort(entry(n=60).record).lead

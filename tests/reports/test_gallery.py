@@ -52,6 +52,6 @@ def test_nothing_found_needs_no_evidence(entry: Make) -> None:
 def test_each_end_has_its_heading_where_distances_were_looked_for(entry: Make) -> None:
     shown = gallery(entry(n=200, classes=10, hardness={}))
     assert [group.title for group in shown.groups] == [
-        "The easiest samples", "The hardest samples", "One of every class"
+        "The easiest samples", "The hardest samples", "Of every class in turn"
     ]  # fmt: skip
     assert sum(len(group.pictures) for group in shown.groups) == 20

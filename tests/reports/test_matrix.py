@@ -50,7 +50,7 @@ def test_the_nearest_has_the_full_colour_and_the_farthest_none(entry: Make) -> N
     far = [pair(0, 1, 0, 20, 0.01), pair(0, 2, 0, 20, 0.02), pair(1, 0, 0, 20, 0.03), pair(1, 2, 0, 20, None)]
     shown = distances(entry(n=30, evidence=False).record, far, [0, 1, 2])
     assert [cell.shade for cell in shown.rows[0].cells] == ["", "s5", "s2"]
-    assert [cell.text for cell in shown.rows[1].cells] == ["0.03", "", "–"]
+    assert [cell.text for cell in shown.rows[1].cells] == [".03", "", "–"]
     assert shown.rows[1].cells[0].shade == "s0"
     assert "20 of 20 got there at any distance" in shown.rows[1].cells[2].title
     assert "0.96\xa0×\xa0epsilon" in shown.rows[1].cells[0].title

@@ -26,7 +26,7 @@ BEYOND, MISSING = "beyond reach", "not computed"
 
 def number(text: str) -> tuple[float, int]:
     """The first number in a text, and its decimals."""
-    found = re.search(r"-?\d+(?:\.(\d+))?", text.translate(CLEAR))
+    found = re.search(r"-?\d*\.(\d+)|-?\d+", text.translate(CLEAR))
     assert found, text
     return float(found[0]), len(found[1] or "")
 
