@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from auditor.job import slug
 from auditor.metrics import OPEN, class_name, weakest
 from auditor.obscurity import doubts, raised
 from auditor.rates import percent
@@ -76,6 +77,12 @@ def _weak(record: Record) -> Iterator[Step]:
     m, n = record.metrics, len(record.outcomes)
     natural, boundary = m.statuses[Status.MISCLASSIFIED], m.statuses[Status.BROKEN]
     for one in record.hardness.protected if record.hardness else []:
+        if one.n and not one.tried and record.hardness and record.hardness.n:
+            yield Step(
+                what=f"Find out whether {class_name(one.label, _names(record))} is protected: no run went that way.",
+                why="Too few samples of it were sent towards other classes.",
+                command=again(record, "--hardness"),
+            )
         if one.broken or one.got_there:
             name = class_name(one.label, _names(record))
             into = "another class" if one.into is None else class_name(one.into, _names(record))
@@ -141,15 +148,16 @@ def again(record: Record, *options: str) -> str:
         return ""
     if words[:2] != ["advaudit", "scan"]:
         return ""
+    named = {word for word in options if word.startswith("--")}
     kept: list[str] = []
     given = iter(words)
     for word in given:
         name, has_value, _ = word.partition("=")
         if name in VALUED and not has_value:
             next(given, None)
-        elif name not in (*VALUED, *DROPPED, *options):
+        elif name not in {*VALUED, *DROPPED} | named:
             kept.append(word)
-    return shlex.join([*kept, *options])
+    return shlex.join([*kept, *options, "--out", f"advaudit-out/{slug(record.model.name)}-again"])
 
 
 def _names(record: Record) -> tuple[str, ...] | None:

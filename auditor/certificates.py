@@ -9,9 +9,12 @@ import numpy as np
 from auditor.host import Host
 from auditor.job import Job
 from auditor.samples import Samples
-from auditor.threat import Norm, Region
+from auditor.target import Target
+from auditor.threat import Norm, Region, ThreatModel
 from auditor.twin import Twin
 
+PROBED, WHOLE = 16, 1e-3
+"""Samples at which it is looked whether the steps of a grid come to whole numbers, and how near."""
 ATTACKED = 0.1
 """Share of the certified samples that are attacked, so that a wrong proof can be found out."""
 
@@ -29,12 +32,13 @@ class Certified:
 
 
 def certify(job: Job, host: Host, twin: Twin | None, samples: Samples, region: Region) -> Certified:
-    """The union of what all fitting certifiers prove; nothing without a twin, or with `--no-certify`."""
+    """The union of what all fitting certifiers prove; nothing without a twin, with `--no-certify`, or where the model
+    rounds inputs that the twin takes as they are."""
     n = len(samples)
     certified, radii = np.zeros(n, bool), np.zeros(n)
     names: list[str] = []
     witness: dict[str, np.ndarray] = {}
-    if twin is not None and job.certify:
+    if twin is not None and job.certify and not rounds(job.target, samples, job.threat):
         for name, kind in sorted(host.certifiers.items()):
             if job.threat.norm not in kind.norms:
                 continue
@@ -49,3 +53,16 @@ def certify(job: Job, host: Host, twin: Twin | None, samples: Samples, region: R
     if not job.threat.boxes and job.threat.norm is not Norm.SPATIAL:
         radii = np.where(certified, np.maximum(radii, job.threat.epsilon), radii)
     return Certified(certified, certified & (draw >= ATTACKED), radii, names, witness)
+
+
+def rounds(target: Target, samples: Samples, threat: ThreatModel) -> bool:
+    """Whether the file takes whole numbers and not every input of the threat comes to one: a proof for the inputs as
+    they are says nothing of the rounded ones."""
+    if not target.integral:
+        return False
+    if threat.grid is None:
+        return True
+    some = samples.inputs[:PROBED]
+    step = np.float32(threat.grid)
+    fed = np.concatenate([target.preprocess(part) for part in (some, some + step, some - step)]).astype(np.float64)
+    return bool(np.abs(fed - np.rint(fed)).max() > WHOLE)

@@ -9,17 +9,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from math import inf, isfinite, isinf, isnan, nan
 from pathlib import Path
-from statistics import median
 
 from msgspec.structs import replace
 
-from auditor.comparison import SCHEMA, ClassChange, Comparison, Contrast, Distances, Flip, Side
+from auditor.comparison import (
+    BEYOND,
+    EITHER,
+    INTO,
+    SCHEMA,
+    ClassChange,
+    Comparison,
+    Contrast,
+    Distances,
+    Flip,
+    Side,
+)
+from auditor.curve import correct, smallest_found
 from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.journal import write_whole
 from auditor.metrics import GOOD, class_name
-from auditor.paired import Change, change, holm, median_interval
+from auditor.paired import Change, change, holm, median_interval, middle
 from auditor.pairing import (
     Pair,
     check_comparable,
@@ -30,7 +42,7 @@ from auditor.pairing import (
     same_distance,
     threat_differences,
 )
-from auditor.record import Outcome, Record, Status
+from auditor.record import Outcome, Record, Status, ThreatInfo
 from auditor.told import by_class, sentence
 
 RENDERER = "auditor.reports.comparison"
@@ -111,7 +123,7 @@ def contrast(baseline: Record, other: Record, called: tuple[str, str], *, across
         certified=_change(found, _certified) if proved else None,
         classes=classes,
         by_class=by_class(classes),
-        distances=_distances(found, baseline.threat.norm) if same_distance(baseline, other) else None,
+        distances=_distances(found, baseline.threat, other.threat) if same_distance(baseline, other) else None,
         lost=lost,
         gained=gained,
         threats=threats,
@@ -169,22 +181,43 @@ def _adjusted(changes: Sequence[Change]) -> list[Change]:
     return [replace(one, p_holm=p) for one, p in zip(changes, adjusted, strict=True)]
 
 
-def _distances(found: Sequence[Pair], norm: str) -> Distances | None:
-    near = [(mine.nearest, theirs.nearest) for mine, theirs in found]
-    both = [(mine, theirs) for mine, theirs in near if mine is not None and theirs is not None]
-    if not both:
+def _distances(found: Sequence[Pair], baseline: ThreatInfo, other: ThreatInfo) -> Distances | None:
+    """None where neither record looked for distances. What was not found is infinitely far while it is computed with:
+    left out it would make the model the weaker that holds out on the hard samples."""
+    right = [pair for pair in found if all(map(correct, pair))]
+    looked = [pair for pair in right if all(outcome.ranged for outcome in pair)]
+    if not any(outcome.ranged for pair in right for outcome in pair):
         return None
-    moved = [theirs - mine for mine, theirs in both]
+    mine = _nearest([before for before, _ in looked], baseline)
+    theirs = _nearest([after for _, after in looked], other)
+    near = list(zip(mine, theirs, strict=True))
+    moved = [after - before for before, after in near if isfinite(before) or isfinite(after)]
+    low, high = median_interval(moved) or (nan, nan)
+    numbers = {"baseline": middle(mine), "other": middle(theirs), "difference": middle(moved), "low": low, "high": high}
+    beyond = {name: INTO if value < 0 else BEYOND for name, value in numbers.items() if isinf(value)}
+    if moved and isnan(numbers["difference"]):
+        beyond["difference"] = EITHER
+    told = {name: value if isfinite(value) else None for name, value in numbers.items()}
     return Distances(
-        norm=norm,
-        n=len(both),
-        only_baseline=sum(mine is not None and theirs is None for mine, theirs in near),
-        only_other=sum(mine is None and theirs is not None for mine, theirs in near),
-        baseline=median(mine for mine, _ in both),
-        other=median(theirs for _, theirs in both),
-        difference=median(moved),
-        interval=median_interval(moved),
+        norm=baseline.norm,
+        n=len(looked),
+        not_looked=len(right) - len(looked),
+        both=sum(isfinite(before) and isfinite(after) for before, after in near),
+        only_baseline=sum(isfinite(before) and isinf(after) for before, after in near),
+        only_other=sum(isinf(before) and isfinite(after) for before, after in near),
+        neither=len(looked) - len(moved),
+        baseline=told["baseline"],
+        other=told["other"],
+        difference=told["difference"],
+        interval=None if isnan(low) else (told["low"], told["high"]),
+        beyond=beyond,
     )
+
+
+def _nearest(outcomes: list[Outcome], threat: ThreatInfo) -> list[float]:
+    """Each sample's distance, infinite where no stage found an example."""
+    found: list[float] = smallest_found(outcomes, inf if threat.epsilon is None else threat.epsilon).tolist()
+    return found
 
 
 def _flip(before: Outcome, after: Outcome, broken: Outcome, class_names: tuple[str, ...] | None) -> Flip:

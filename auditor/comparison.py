@@ -9,6 +9,8 @@ from auditor.record import Status, ThreatInfo
 
 SCHEMA = 1
 """Of `comparison.json`, which is this file's `Comparison`."""
+BEYOND, INTO, EITHER = "beyond reach", "into reach", "either way"
+"""In place of a number: no example was found any more, one was found for the first time, or half of each."""
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -36,20 +38,28 @@ class ClassChange(Struct, frozen=True, kw_only=True):
 
 
 class Distances(Struct, frozen=True, kw_only=True):
-    """How far the nearest adversarial examples are, of the n samples for which both records have one.
+    """How far the nearest adversarial examples are that any stage found, of the n samples on which both records looked
+    for distances and both models are right.
 
-    difference: the median of other minus baseline, sample by sample (not the difference of the medians), with an
-    interval of at least 95 %, None for fewer than six. only_baseline, only_other: samples with one there alone.
+    not_looked: samples on which both are right and at least one record did not look. both, only_baseline, only_other,
+    neither: where an example was found. baseline, other: medians over the n. difference: the median of other minus
+    baseline, sample by sample (not the difference of the medians), over those that have one in either record, with an
+    interval of at least 95 % for the same, None for fewer than six. What was not found is infinitely far, but no number
+    is infinite: beyond says for `baseline`, `other`, `difference`, `low` and `high` in a word why it is None.
     """
 
     norm: str
     n: int
+    not_looked: int
+    both: int
     only_baseline: int
     only_other: int
-    baseline: float
-    other: float
-    difference: float
-    interval: tuple[float, float] | None
+    neither: int
+    baseline: float | None
+    other: float | None
+    difference: float | None
+    interval: tuple[float | None, float | None] | None
+    beyond: dict[str, str]
 
 
 class Flip(Struct, frozen=True, kw_only=True):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import prod
+
 import msgspec
 import numpy as np
 
 from auditor.curve import curve, median_distance
+from auditor.derived import derived
 from auditor.errors import RecordError
 from auditor.hardness import Runs
-from auditor.metrics import measure
-from auditor.pairs import pairs_of
+from auditor.metrics import by_class, measure
 from auditor.record import Record, Status
+from auditor.risk import Confusion
 
 COLUMNS = ("id", "x", "x_adv", "label", "adversarial_label")
 
@@ -32,6 +36,10 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     if near != columns(evidence, "near_")["id"].tolist():
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
     _check_pairs(record, columns(evidence, "pair_"))
+    names = tuple(record.class_names) if record.class_names else None
+    if by_class(record.outcomes, names) != record.by_class or record.samples.n != len(record.outcomes):
+        raise RecordError("The record's classes are not those of its outcomes; one of the two was changed.")
+    _check_threat(record)
     epsilon = record.threat.epsilon
     measured = measure(record.outcomes, certified=record.metrics.certified_accuracy is not None)
     told = msgspec.structs.replace(measured, median_distance=median_distance(record.outcomes, epsilon))
@@ -51,6 +59,22 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
         )
 
 
+def _check_threat(record: Record) -> None:
+    """Raise RecordError where the threat is not the one that was planned."""
+    planned, threat = record.plan["threat"], record.threat
+    told = {
+        "norm": threat.norm,
+        "bounds": threat.bounds,
+        "goal": threat.goal,
+        "boxes": threat.boxes,
+        "grid": threat.grid,
+    }
+    if not threat.boxes:
+        told["epsilon"] = threat.epsilon
+    if changed := [name for name, value in told.items() if planned.get(name) != value]:
+        raise RecordError(f"The record's threat is not the one that was planned ({changed[0]}); one was changed.")
+
+
 def _check_pairs(record: Record, evidence: dict[str, np.ndarray]) -> None:
     """Raise RecordError unless runs, their examples, and the pairs that they make agree."""
     known = record.hardness
@@ -59,8 +83,27 @@ def _check_pairs(record: Record, evidence: dict[str, np.ndarray]) -> None:
     there = list(zip(evidence["id"].tolist(), evidence["adversarial_label"].tolist(), strict=True))
     if found != there or len({len(runs.ids), len(runs.targets), len(runs.distances), len(runs.saliency)}) > 1:
         raise RecordError("The record's runs towards a class and their evidence differ; one of the two was changed.")
-    if known is not None and known.pairs != pairs_of(record, runs):
-        raise RecordError("The record's pairs are not those of its runs; one of the two was changed.")
+    if known is None:
+        return
+    labels = {o.id: o.label for o in record.outcomes if o.ranged and o.clean_label == o.label}
+    sound = all(
+        i in labels and 0 <= t < record.model.classes and t != labels[i]
+        for i, t in zip(runs.ids, runs.targets, strict=True)
+    )
+    most = max(Counter(runs.ids).values(), default=0)
+    if not sound or most > known.each or len(set(zip(runs.ids, runs.targets, strict=True))) < len(runs.ids):
+        raise RecordError("The record's runs towards a class can't have been played; they were changed.")
+    again = derived(
+        known,
+        record.outcomes,
+        norm=record.threat.norm,
+        epsilon=None if record.threat.boxes else record.threat.epsilon,
+        features=prod(record.samples.shape),
+        confusions=[Confusion(label=one.label, into=one.into, cost=one.cost) for one in known.protected],
+    )
+    for name in known.__struct_fields__:
+        if getattr(known, name) != getattr(again, name):
+            raise RecordError(f"`hardness.{name}` is not what outcomes and runs come to; one of them was changed.")
 
 
 def _check_columns(evidence: dict[str, np.ndarray]) -> None:

@@ -33,7 +33,8 @@ def curve(outcomes: list[Outcome], epsilon: float | None, points: int = POINTS) 
 
     Empty unless a distance stage ran, since without one nothing was looked for but at epsilon. What the other stages
     found counts from its own distance on, so there the curve may fall in a step at epsilon, which is among the points.
-    Where the stage met a part of the correctly classified samples only, these stand for all of them.
+    Where the stage met a part of the correctly classified samples only, these stand for all of them: an estimate, which
+    is held between what is proved of all and, from epsilon on, what stands of all.
     """
     looked = ranged(outcomes)
     if epsilon is None or not looked:
@@ -46,14 +47,14 @@ def curve(outcomes: list[Outcome], epsilon: float | None, points: int = POINTS) 
     if len(finite) > points:
         finite = finite[np.linspace(0, len(finite) - 1, points).round().astype(int)]
     at = np.unique(np.concatenate([[0.0, epsilon], finite]))
-    return [
-        CurvePoint(
-            epsilon=float(e),
-            robust_accuracy=int((distances > e).sum()) * right / everybody,
-            certified=float((radii >= e).mean()),
-        )
-        for e in at
-    ]
+    standing = sum(outcome.status not in (Status.BROKEN, Status.MISCLASSIFIED) for outcome in outcomes) / len(outcomes)
+    drawn = []
+    for e in at:
+        proved, found = float((radii >= e).mean()), int((distances > e).sum()) * right / everybody
+        if len(looked) < right:
+            found = max(min(found, standing) if e >= epsilon else found, proved)
+        drawn.append(CurvePoint(epsilon=float(e), robust_accuracy=found, certified=proved))
+    return drawn
 
 
 def median_distance(outcomes: list[Outcome], epsilon: float | None) -> float | None:

@@ -14,9 +14,11 @@ from msgspec import structs
 
 from auditor.access import Access
 from auditor.allowance import Allowance, equivalents
+from auditor.chance import CHANCE
 from auditor.hardness import Runs
 from auditor.ledger import Ledger
 from auditor.record import AttackRow
+from auditor.risk import Confusion
 from auditor.samples import ranked
 from auditor.search import Search
 from auditor.slopes import Slopes, slopes
@@ -44,9 +46,11 @@ ALL = 12
 """Classes up to which every sample goes towards every other one; where there are more, towards the `NEAREST` by its own
 scores and the `CONFUSED` that its class has become most often so far."""
 NEAREST, CONFUSED = 4, 2
+BYTES = 1 << 27
+"""What the examples of all runs may take in memory, and again in the record."""
 EACH, MOST = 50, 1000
 """Samples that go towards classes, at most, of one class and of all together: more would make intervals little
-narrower, and their examples are kept in memory and in the record."""
+narrower."""
 
 
 @dataclass
@@ -77,6 +81,10 @@ def explore(search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Atta
         found.why_not = stage
         return found
     correct = np.flatnonzero(ledger.correct)
+    if not len(correct):
+        found.why_not = "the model has no sample right"
+        return found
+    CHANCE.begin(search.seed, "allowance")
     allowance = Allowance.of(search, ledger, rows, asked=job.asked)
     cost = equivalents(*stage.budget(search.target.classes))
     enough = min(allowance.less(allowance.most / 2).samples(cost), len(correct))
@@ -88,7 +96,7 @@ def explore(search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Atta
     )
     found.ranged = correct[ledger.ranged[correct]]
     left = allowance.less(sum(_cost(row) for row in found.rows))
-    wanted = _wanted(search, ledger, found, int(left.most // cost))
+    wanted = _wanted(search, ledger, found, int(left.most // cost), job.confusions)
     if wanted:
         number = len(rows) + len(found.rows)
         titled = replace(stage, title=f"{stage.attack.name} towards each class")
@@ -97,6 +105,7 @@ def explore(search: Search, ledger: Ledger, rows: list[AttackRow], attacks: Atta
     elif found.each == 1:
         found.reached = _as_runs(search, ledger, found.ranged)
         found.chosen = found.ranged
+    CHANCE.begin(search.seed, "slopes")
     found.slopes = slopes(search, found.chosen if len(found.chosen) else found.ranged, found.reached)
     found.rows = [structs.replace(row, phase="hardness") for row in found.rows]
     found.share = sum(_cost(row) for row in found.rows) / allowance.spent if allowance.spent else None
@@ -124,7 +133,9 @@ def _stage(search: Search, attacks: Attacks, attack: str) -> Stage | str:
     return search.unfit(stage) or stage
 
 
-def _wanted(search: Search, ledger: Ledger, found: Explored, runs: int) -> dict[int, np.ndarray]:
+def _wanted(
+    search: Search, ledger: Ledger, found: Explored, runs: int, confusions: list[Confusion]
+) -> dict[int, np.ndarray]:
     """Which samples are to get to which class, for so many runs at most; fills in whom and how many."""
     labels, ids, classes = search.samples.labels, search.samples.ids, search.target.classes
     goal = search.threat.goal.target
@@ -136,17 +147,19 @@ def _wanted(search: Search, ledger: Ledger, found: Explored, runs: int) -> dict[
         return {}
     found.targets = "all" if classes <= ALL else "nearest"
     found.each = classes - 1 if classes <= ALL else NEAREST + CONFUSED
-    found.chosen = in_turn(labels[found.ranged], ids[found.ranged], runs // found.each, search.seed)
+    held = BYTES // (found.each * search.samples.inputs[0].nbytes)
+    found.chosen = in_turn(labels[found.ranged], ids[found.ranged], min(runs // found.each, held), search.seed)
     found.chosen = found.ranged[found.chosen]
     if not len(found.chosen):
         found.why_no_pairs = "one sample's runs towards all classes would cost more than the suite allows"
         return {}
-    aims = _aims(search, ledger, found)
+    aims = _aims(search, ledger, found, confusions)
     return {k: found.chosen[(aims == k).any(axis=1)] for k in range(classes) if (aims == k).any()}
 
 
-def _aims(search: Search, ledger: Ledger, found: Explored) -> np.ndarray:
-    """The classes that each chosen sample goes towards, `[m, each]`."""
+def _aims(search: Search, ledger: Ledger, found: Explored, confusions: list[Confusion]) -> np.ndarray:
+    """The classes that each chosen sample goes towards, `[m, each]`: first those that it is protected from."""
+    CHANCE.begin(search.seed, "aims")
     own = search.samples.labels[found.chosen]
     scores = search.target.scores(search.samples.inputs[found.chosen], batch=1).astype(np.float64)
     scores[np.arange(len(own)), own] = -np.inf
@@ -159,8 +172,10 @@ def _aims(search: Search, ledger: Ledger, found: Explored) -> np.ndarray:
         became.setdefault(int(search.samples.labels[i]), Counter())[int(ledger.label[i])] += 1
     rows = []
     for row, label in zip(order, own, strict=True):
-        confused = [k for k, _ in became.get(int(label), Counter()).most_common() if k not in row[:NEAREST]][:CONFUSED]
-        first = [*row[:NEAREST].tolist(), *confused]
+        named = [one.into for one in sorted(confusions, key=lambda one: -one.cost) if one.label == label]
+        turned = [k for k, _ in became.get(int(label), Counter()).most_common() if k != label]
+        confused = [k for k in turned if k not in row[:NEAREST]][:CONFUSED]
+        first = list(dict.fromkeys([k for k in named if k is not None] + row[:NEAREST].tolist() + confused))
         rows.append((first + [k for k in row.tolist() if k not in first])[: found.each])
     return np.array(rows)
 

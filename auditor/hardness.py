@@ -38,8 +38,9 @@ class Pair(Struct, frozen=True, kw_only=True):
     """From samples of one class towards another.
 
     n: runs. broken: of those, within epsilon, with the Wilson interval of the rate at 95 %. reached: at any distance.
-    distance: the median over all n, None where fewer than half were reached. mean_distance: of those reached. hardness:
-    Papernot's H over the budgets, low where the pair is easy. adversarial_distance: mean of A(X, t).
+    distance: the median over all n, None where half or more were not reached. mean_distance: of those reached.
+    hardness: Papernot's H over the budgets, low where the pair is easy; None where none of them was enough.
+    adversarial_distance: mean of A(X, t).
     """
 
     source: int
@@ -99,9 +100,9 @@ class Risk(Struct, frozen=True, kw_only=True):
     """Mean cost of a sample; every error that the user gave no cost costs 1.
 
     clean: without an attack. found: by the adversarial examples that count, whatever class they happened to become.
-    costliest: where the attacker picks, of the classes that were reached within epsilon, the one that costs most,
-    estimated from the samples of the pairs (n of them), weighted by class. Attacks push `found` and `costliest` up, so
-    both are lower bounds.
+    costliest: where the attacker picks, of the classes that were reached within epsilon, the one that costs most; what
+    that adds is estimated from the samples of the pairs (n of them), by class. None without runs. Attacks push `found`
+    up, so it is a lower bound.
     """
 
     clean: float

@@ -104,7 +104,7 @@ class Nearest(Claims):
                 return
             if ruling.broken:
                 self.nearest[slot] = Found(point, ruling)
-                if self.straight:
+                if self.straight and self.verifier.votes == 1:  # of many votes the luckiest would win
                     self._tighten(slot, max(low, BRACKET * share), share)
                 return
             if ruling.reason not in HARMLESS:
@@ -146,3 +146,5 @@ class Nearest(Claims):
         if ruling is not None and ruling.broken:
             self.solved[slot] = True
             self.found[slot] = (found.point, ruling)
+        else:  # asked again, a random target has changed its mind: then nothing was found here
+            del self.nearest[slot]

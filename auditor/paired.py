@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import nan, sqrt
+from statistics import median
 
 from msgspec import Struct
 from scipy.optimize import brentq
@@ -73,24 +74,53 @@ def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
     known: where two models agree on nearly every sample, as a file and its int8 version do, its interval of nominal
     95 % covers as little as 87 % (one model only loses, 1 % of 200 samples; Tango's covers 98 % there).
 
-    Costs two root searches. Raises ValueError for n = 0.
+    Costs two root searches. Raises ValueError for n = 0, and for more flips than pairs.
     """
     if n <= 0:
         raise ValueError(f"an interval needs at least one pair, got {n}")
+    if min(gained, lost) < 0 or gained + lost > n:
+        raise ValueError(f"of {n} pairs {gained} and {lost} can't have flipped")
+    return _lowest(gained, lost, n), -_lowest(lost, gained, n)
+
+
+def _lowest(gained: int, lost: int, n: int) -> float:
+    """The lower end: by formula where all pairs are alike, since there the test's variance vanishes at what was
+    observed; else between -1, where the observed difference is far too high for the test, and the difference itself.
+    """
+    if lost == n:
+        return -1.0
+    if gained == n:
+        return 1 - 2 * Z * Z / (n + Z * Z)
+    if not gained and not lost:
+        return -Z * Z / (n + Z * Z)
     observed = (gained - lost) / n
 
-    def score(difference: float) -> float:
-        """How many standard errors the observed difference lies above this one."""
-        b = (2 * n - gained + lost) * difference - gained - lost
-        c = -lost * difference * (1 - difference)
-        share = (sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
-        variance = n * (2 * share + difference * (1 - difference))
-        return (gained - lost - n * difference) / sqrt(variance) if variance > 0 else 0.0
+    def above(difference: float) -> float:
+        """By how much what was observed lies more than 1.96 standard errors above this difference, times n."""
+        if difference < -0.5:  # near -1 a subtraction would leave nothing but rounding
+            excess = 2 * gained + (n - gained - lost) - n * (1 + difference)
+        else:
+            excess = gained - lost - n * difference
+        return excess - Z * sqrt(n * _variance(gained, lost, n, difference))
 
-    edge = 1e-12  # at -1 and 1 themselves the variance vanishes
-    low = -1.0 if observed == -1 else brentq(lambda d: score(d) - Z, -1 + edge, observed)
-    high = 1.0 if observed == 1 else brentq(lambda d: score(d) + Z, observed, 1 - edge)
-    return float(low), float(high)
+    if above(observed) >= 0:
+        return observed  # the end is nearer than a float can tell
+    return float(brentq(above, -1.0, observed, xtol=1e-12 / n, rtol=1e-15, maxiter=1000))
+
+
+def _variance(gained: int, lost: int, n: int, difference: float) -> float:
+    """Of one pair's change, were this the true difference, with the shares of gained and lost likeliest under it.
+
+    Of sums and products of what is not negative, so that it is exact for rare flips and near -1 and 1 too.
+    """
+    if difference > 0:
+        gained, lost, difference = lost, gained, -difference
+    apart, room = -difference, 1 + difference
+    b = (gained + lost) * room - 2 * apart * (n - lost)
+    root = sqrt(b * b + 8 * n * gained * apart * room)
+    rare = (b + root) / (4 * n) if b > 0 else 2 * gained * apart * room / (root - b) if root > b else 0.0
+    common, neither = rare + apart, max(room - 2 * rare, 0.0)
+    return (rare + common) * neither + 4 * rare * common
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -110,10 +140,16 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def middle(values: Sequence[float]) -> float:
+    """The median, infinite where half of the values are; NaN for none, and between minus infinity and infinity."""
+    return float(median(values)) if values else nan
+
+
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Interval of at least 95 % for a median, between two of the values, whatever their distribution (Thompson 1936).
 
-    None for fewer than six: even the smallest and the largest would hold it less often.
+    None for fewer than six: even the smallest and the largest would hold it less often. Ends are infinite where the
+    values there are.
     """
     ranked = sorted(values)
     outside = int(binom.ppf(LEVEL / 2, len(ranked), 0.5)) if ranked else 0

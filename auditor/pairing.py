@@ -12,11 +12,13 @@ from msgspec.structs import fields
 
 from auditor.entry import Entry, check_whole, read_record
 from auditor.errors import RecordError, UsageError
-from auditor.metrics import OPEN
+from auditor.metrics import OPEN, class_name
 from auditor.record import Outcome, Record, Status, ThreatInfo
 
 LONGEST = 60
 """Characters that a record's name may take in a sentence."""
+CONFUSIONS = 3
+"""Protected confusions that a note names at most."""
 WORDED = ("name", "epsilon_text")
 """What of a threat is words, not the threat."""
 ARRAYS = ("weights", "frozen")
@@ -126,7 +128,9 @@ def notes(baseline: Record, other: Record, called: tuple[str, str]) -> list[str]
         )
     for key in sorted((baseline.plan.keys() | other.plan.keys()) - ELSEWHERE):
         mine, theirs = baseline.plan.get(key), other.plan.get(key)
-        if mine != theirs:
+        if key == "hardness" and _searched(mine) and _searched(theirs):
+            told += _searches(mine, theirs, called, tuple(baseline.class_names or ()))
+        elif mine != theirs:
             words = OPTIONS.get(key, f"Another {short(key)} in the plan")
             told.append(f"{words}: {_shown(mine)} for {first}, {_shown(theirs)} for {second}.")
     versions = baseline.tool.version, other.tool.version
@@ -187,6 +191,39 @@ def _after(record: Record) -> set[str]:
 def _only(called: tuple[str, str], mine: set[str], theirs: set[str]) -> list[tuple[str, set[str]]]:
     sides = zip(called, (mine - theirs, theirs - mine), strict=True)
     return [(name, found) for name, found in sides if found]
+
+
+def _searched(planned: Any) -> bool:
+    """Whether this is what a plan holds of the search for distances (auditor/job.py): whether it is played, whether it
+    was asked for, its attack, and the protected confusions."""
+    return isinstance(planned, (list, tuple)) and len(planned) == 4 and isinstance(planned[3], (list, tuple))
+
+
+def _searches(mine: Any, theirs: Any, called: tuple[str, str], class_names: tuple[str, ...]) -> list[str]:
+    """In what two searches for distances differ, a sentence each. That one was asked for changes nothing that it is."""
+    first, second = called
+    told = []
+    if mine[0] != theirs[0]:
+        words = ["played" if plan[0] else "left out" for plan in (mine, theirs)]
+        told.append(f"The search for distances: {words[0]} for {first}, {words[1]} for {second}.")
+    elif mine[0] and mine[2] != theirs[2]:
+        words = [short(str(plan[2])) if plan[2] else "the one that fits the norm" for plan in (mine, theirs)]
+        told.append(f"Distances were looked for by another attack: {words[0]} for {first}, {words[1]} for {second}.")
+    if list(map(list, mine[3])) != list(map(list, theirs[3])):
+        words = [_confusions(plan[3], class_names) for plan in (mine, theirs)]
+        told.append(f"Other confusions are protected: {words[0]} for {first}, {words[1]} for {second}.")
+    return told
+
+
+def _confusions(planned: Sequence[Any], class_names: tuple[str, ...]) -> str:
+    """`cat taken for dog at cost 10, fox taken for any other at cost 5`."""
+
+    def name(label: Any) -> str:
+        return "any other" if label is None else short(class_name(int(label), class_names))
+
+    told = [f"{name(label)} taken for {name(into)} at cost {cost:g}" for label, into, cost in planned[:CONFUSIONS]]
+    more = f" and {len(planned) - CONFUSIONS} more" if len(planned) > CONFUSIONS else ""
+    return ", ".join(told) + more or "none"
 
 
 def _shown(value: Any) -> str:

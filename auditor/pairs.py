@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from auditor.hardness import Pair, Runs
 from auditor.metrics import wilson
-from auditor.record import Record
 
 MULTIPLES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 """Budgets over epsilon at which H is evaluated."""
@@ -35,14 +33,6 @@ def hardness(rates: Sequence[float], distortions: Sequence[float]) -> float:
 def budgets(norm: str, epsilon: float, features: int) -> list[float]:
     """Where H is evaluated, in units of the norm; 0, where nothing succeeds, is the first."""
     return [share * features for share in PAPERNOT] if norm == "l0" else [share * epsilon for share in MULTIPLES]
-
-
-def pairs_of(record: Record, runs: Runs) -> list[Pair]:
-    """The pairs that a record should have with these runs."""
-    labels = {outcome.id: outcome.label for outcome in record.outcomes}
-    features = prod(record.samples.shape)
-    epsilon = record.threat.epsilon
-    return [] if epsilon is None else pairs(runs, labels, record.threat.norm, epsilon, features)
 
 
 def pairs(runs: Runs, labels: dict[int, int], norm: str, epsilon: float, features: int) -> list[Pair]:
@@ -83,7 +73,7 @@ def _pair(
         reached=int(reached.sum()),
         distance=median(distances),
         mean_distance=float(distances[reached].mean()) if reached.any() else None,
-        hardness=hardness(rates, means) if reached.any() else None,
+        hardness=hardness(rates, means) if rates[-1] else None,
         adversarial_distance=None if np.isnan(saliency).all() else float(np.nanmean(saliency)),
     )
 

@@ -66,30 +66,39 @@ def risk(outcomes: list[Outcome], runs: Runs, epsilon: float | None, confusions:
         o.id: clean[o.id] if o.adversarial_label is None else cost(confusions, o.label, o.adversarial_label)
         for o in outcomes
     }
-    labels = {o.id: o.label for o in outcomes}
-    worst: dict[int, float] = {}
-    for sample, target, distance in zip(runs.ids, runs.targets, runs.distances, strict=True):
-        there = distance is not None and epsilon is not None and distance <= epsilon
-        price = cost(confusions, labels[sample], target) if there else 0.0
-        worst[sample] = max(worst.get(sample, found[sample]), price)
+    more = _more(outcomes, runs, epsilon, confusions, found)
+    mean = sum(found.values()) / len(outcomes)
     return Risk(
         clean=sum(clean.values()) / len(outcomes),
-        found=sum(found.values()) / len(outcomes),
-        costliest=_weighted(worst, clean, outcomes),
-        n=len(worst),
+        found=mean,
+        costliest=None if not more else mean + _by_class(more, outcomes),
+        n=len(more),
     )
 
 
-def _weighted(worst: dict[int, float], clean: dict[int, float], outcomes: list[Outcome]) -> float | None:
-    """The mean over all samples: of the misclassified ones as they are, of the others by class from those with runs.
-    None unless every class with correct samples has some."""
-    wrong = sum(clean[o.id] for o in outcomes if o.clean_label != o.label)
+def _more(
+    outcomes: list[Outcome],
+    runs: Runs,
+    epsilon: float | None,
+    confusions: Sequence[Confusion],
+    found: dict[int, float],
+) -> dict[int, float]:
+    """By how much the costliest class in reach exceeds what was found, for each sample with runs."""
+    labels = {o.id: o.label for o in outcomes}
+    more: dict[int, float] = {}
+    for sample, target, distance in zip(runs.ids, runs.targets, runs.distances, strict=True):
+        there = distance is not None and epsilon is not None and distance <= epsilon
+        price = cost(confusions, labels[sample], target) if there else 0.0
+        more[sample] = max(more.get(sample, 0.0), price - found[sample])
+    return more
+
+
+def _by_class(more: dict[int, float], outcomes: list[Outcome]) -> float:
+    """The mean over all samples of what those with runs stand for: the correctly classified ones of their class. A
+    class without runs adds nothing."""
     right = Counter(o.label for o in outcomes if o.clean_label == o.label)
     own = defaultdict(list)
     for o in outcomes:
-        if o.id in worst:
-            own[o.label].append(worst[o.id])
-    if any(label not in own for label in right):
-        return None
-    total = wrong + sum(n * sum(own[label]) / len(own[label]) for label, n in right.items())
-    return total / len(outcomes)
+        if o.id in more:
+            own[o.label].append(more[o.id])
+    return sum(right[label] * sum(values) / len(values) for label, values in own.items()) / len(outcomes)

@@ -59,7 +59,8 @@ class Target(ABC):
 
     name: what the report calls it. sha256: digest of the file and everything it loads. classes: number of labels.
     class_names: their names where the file knows them. output: what the scores are. access: the most it offers.
-    shape: of one sample as the file takes it, without batch. batch: the batch size the file insists on, None for any.
+    shape: of one sample as the file takes it, without batch. integral: it takes whole numbers, to which inputs are
+    rounded. batch: the batch size the file insists on, None for any.
     deployed_batch: the one it is deployed at, None where nobody says.
     runtime: name, version, provider, optimisation level, threads: whatever may change a verdict. queries: samples run.
     Where a file leaves its shape open, shape, classes and output hold only after `fit`.
@@ -73,6 +74,7 @@ class Target(ABC):
     output: OutputKind = OutputKind.LOGITS
     access: Access = Access.SCORE
     shape: tuple[int, ...]
+    integral: bool = False
     batch: int | None = None
     deployed_batch: int | None = None
     runtime: Mapping[str, str]

@@ -23,8 +23,9 @@ from auditor.verify import Verifier
 
 @dataclass
 class Reached:
-    """Runs, each entry `[m]`: the sample's position, the class, and how far away its nearest verified example is
-    (infinite where none was found), which is `points[k]` `[*shape]` float32 for run k."""
+    """Runs that came to their end or got there, each entry `[m]`: the sample's position, the class, and how far away
+    its nearest verified example is (infinite where none was found), which is `points[k]` `[*shape]` float32 for run
+    k."""
 
     index: list[int] = field(default_factory=list)
     target: list[int] = field(default_factory=list)
@@ -66,7 +67,9 @@ class Towards:
                 tally.add(result)
                 self.ledger.apply(self.number, result)
                 for row, sample in enumerate(result.index):
-                    reached.add(int(sample), target, float(result.nearest[row]), result.nearest_point[row])
+                    there = bool(np.isfinite(result.nearest[row]))
+                    if there or (result.error is None and result.full[row] and not result.lost[row]):
+                        reached.add(int(sample), target, float(result.nearest[row]), result.nearest_point[row])
         broken = int(self.ledger.broken.sum() - before)
         status = "error" if tally.error else "ran"
         search.listen(

@@ -141,7 +141,8 @@ class Verifier:
             wrong += reached(scores, own, goal)
             unanswered |= bool(np.isnan(scores).any())
             tied |= bool((scores == scores.max()).sum() > 1)
-        common = max(set(labels), key=labels.count)
+        other = [label for label in labels if label == goal or (goal is None and label != own)]
+        common = max(sorted(set(other or labels)), key=(other or labels).count)
         if error_bound(wrong, self.votes) > 0.5:
             return None, common
         return Reason.NO_ANSWER if unanswered else Reason.TIE if tied else Reason.NOT_MISCLASSIFIED, common

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from auditor.comparison import Comparison, Contrast
+from auditor.comparison import Comparison, Contrast, Distances
 from auditor.paired import Change
 
 from .comparison_text import text
@@ -22,6 +22,7 @@ from .tables import cell
 COLUMNS = (
     *("baseline", "other", "scope", "label", "name", "rate", "n", "both", "only_baseline", "only_other", "neither"),
     *("baseline_rate", "other_rate", "difference", "low", "high", "p", "p_holm"),
+    *("baseline_distance", "other_distance", "not_looked", "beyond"),
 )
 
 
@@ -45,7 +46,8 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _csv(comparison: Comparison) -> str:
-    """A line for each rate, of all samples and of each class; fractions, and empty cells for what is not there."""
+    """A line for each rate, of all samples and of each class, and one for distances, in the threat's norm; rates are
+    fractions, and cells are empty for what is not there."""
     sheet = io.StringIO(newline="")
     writer = csv.DictWriter(sheet, COLUMNS)
     writer.writeheader()
@@ -61,6 +63,8 @@ def _lines(found: Contrast) -> Iterator[dict[str, Any]]:
     for rate, one in whole:
         if one is not None:
             yield head | {"scope": "all", "rate": rate} | _numbers(one)
+    if found.distances is not None:
+        yield head | {"scope": "all", "rate": "distance"} | _far(found.distances)
     for row in found.classes:
         own = head | {"scope": "class", "label": row.label, "name": row.name}
         yield own | {"rate": "robust"} | _numbers(row.robust)
@@ -71,6 +75,14 @@ def _numbers(one: Change) -> dict[str, Any]:
     told = msgspec.structs.asdict(one)
     low, high = told.pop("interval") or (None, None)
     return told | {"baseline_rate": told.pop("baseline"), "other_rate": told.pop("other"), "low": low, "high": high}
+
+
+def _far(one: Distances) -> dict[str, Any]:
+    told = msgspec.structs.asdict(one)
+    low, high = told.pop("interval") or (None, None)
+    del told["norm"]
+    told |= {"baseline_distance": told.pop("baseline"), "other_distance": told.pop("other"), "low": low, "high": high}
+    return told | {"beyond": "; ".join(f"{name}: {word}" for name, word in one.beyond.items())}
 
 
 def _html(comparison: Comparison) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.comparison import Distances, Flip
+from auditor.comparison import BEYOND, EITHER, INTO, Distances, Flip
+from auditor.rates import MISSING
 
 from .numbers import THIN, amount, count, signed
 from .text import shorten
@@ -37,18 +38,52 @@ class Flips:
 
 
 def distances(found: Distances | None, first: str, second: str) -> str:
-    """How the distance of the nearest example changes, in words; empty where there is none in both."""
+    """How the distance of the nearest example changes, in words; empty where neither record looked for distances."""
     if found is None:
         return ""
-    within = (
-        f" (95{THIN}% interval {signed(found.interval[0])} to {signed(found.interval[1])})" if found.interval else ""
-    )
+    if not found.n:
+        return (
+            f"Distances can't be compared: of {count(found.not_looked)} samples that both models classify correctly "
+            "there is none for which both records looked for the nearest adversarial example."
+        )
+    more = f" (not for {count(found.not_looked)} others that they classify correctly)" if found.not_looked else ""
     return (
-        f"Of {count(found.n)} samples both records have the nearest adversarial example that a distance stage found "
-        f"({found.norm}). Sample by sample its distance changes by {signed(found.difference)} in the median{within}; "
-        f"the medians are {amount(found.baseline)} for {first} and {amount(found.other)} for {second}. "
-        f"{count(found.only_baseline)} samples have one in {first} alone, {count(found.only_other)} in {second} alone."
+        f"For {count(found.n)} samples that both models classify correctly both records looked for the nearest "
+        f"adversarial example ({found.norm}){more}. {count(found.both)} have one in both, {count(found.only_baseline)} "
+        f"in {first} alone, {count(found.only_other)} in {second} alone, {count(found.neither)} in neither. "
+        f"{_moved(found, second)} The medians over all {count(found.n)} are {_far(found, 'baseline')} for {first} and "
+        f"{_far(found, 'other')} for {second}."
     )
+
+
+def _moved(found: Distances, second: str) -> str:
+    """The change in pairs, a sentence: a number, or that an example was lost or found."""
+    n = found.n - found.neither
+    if not n:
+        return "So no distance changes."
+    how = {
+        BEYOND: f"goes {BEYOND}: {second} has none",
+        INTO: f"comes {INTO}: {second} alone has one",
+        EITHER: f"goes {BEYOND} for one half and comes {INTO} for the other",
+    }
+    word = found.beyond.get("difference", "")
+    told = how.get(word) or f"changes by {_change(found.difference, word)} in the median"
+    if word in (BEYOND, INTO):
+        told = f"in the median {told}"
+    head = f"Sample by sample, over the {count(n)} that have one, the nearest example's distance {told}"
+    if found.interval is None:
+        return f"{head}."
+    low, high = found.interval
+    ends = f"{_change(low, found.beyond.get('low', ''))} to {_change(high, found.beyond.get('high', ''))}"
+    return f"{head} (95{THIN}% interval {ends})."
+
+
+def _change(value: float | None, word: str) -> str:
+    return word or MISSING if value is None else signed(value)
+
+
+def _far(found: Distances, name: str) -> str:
+    return found.beyond.get(name) or amount(getattr(found, name))
 
 
 def flips(title: str, caption: str, found: Sequence[Flip]) -> Flips:

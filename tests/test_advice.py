@@ -12,6 +12,8 @@ from auditor.advice import MOST, again, next_steps
 from auditor.hardness import Hardness, Protected
 from auditor.record import FLAT, FindingStatus, Record, Severity
 
+AGAIN = " --out advaudit-out/model-again"
+
 
 def told(made: Record, **changes: Any) -> list[str]:
     return [step.what for step in next_steps(msgspec.structs.replace(made, **changes))]
@@ -73,9 +75,13 @@ def test_no_more_than_a_reader_takes_in() -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("advaudit scan m.onnx --suite quick --out x --resume", "advaudit scan m.onnx --suite thorough"),
-        ("advaudit scan m.onnx --suite=quick --epsilon 0.1", "advaudit scan m.onnx --epsilon 0.1 --suite thorough"),
-        ("advaudit scan 'a b.onnx' --attack pgd --attack fgsm", "advaudit scan 'a b.onnx' --suite thorough"),
+        ("advaudit scan m.onnx --suite quick --out x --resume", "advaudit scan m.onnx --suite thorough" + AGAIN),
+        (
+            "advaudit scan m.onnx --suite=quick --epsilon 0.1",
+            "advaudit scan m.onnx --epsilon 0.1 --suite thorough" + AGAIN,
+        ),
+        ("advaudit scan 'a b.onnx' --attack pgd --attack fgsm", "advaudit scan 'a b.onnx' --suite thorough" + AGAIN),
+        ("advaudit scan m.onnx --data thorough", "advaudit scan m.onnx --data thorough --suite thorough" + AGAIN),
         ("python x.py", ""),
         ("advaudit scan 'm", ""),
     ],
@@ -102,3 +108,9 @@ def test_a_model_that_falls_as_a_whole_is_not_mended_class_by_class() -> None:
 def test_a_class_of_few_samples_is_not_advised_about() -> None:
     few = record(outcomes("b" * 12 + "w" * 40, [0] * 12 + [1] * 40))
     assert not any(step.startswith("Train on 0") for step in told(few, trust="sound"))
+
+
+def test_a_protected_class_that_nothing_went_for_is_not_called_safe() -> None:
+    made = Protected(label=0, into=1, cost=7, n=5, clean=0, broken=0, tried=0, got_there=0, precision=1.0)
+    steps = told(record(outcomes("wwwww")), hardness=Hardness(protected=[made], n=3), trust="sound")
+    assert any(step.startswith("Find out whether 0 is protected") for step in steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -73,7 +73,8 @@ class Refusing(Gullible):
 
 def run(bench: Bench, *certifiers: type[Certifier], twin: bool = True, **job: Any) -> Certified:
     host: Any = SimpleNamespace(certifiers={kind.name: kind for kind in certifiers})
-    asked: Any = SimpleNamespace(**({"certify": True, "threat": bench.threat, "seed": 0} | job))
+    told = {"certify": True, "threat": bench.threat, "seed": 0, "target": bench.target}
+    asked: Any = SimpleNamespace(**(told | job))
     region = bench.threat.region(bench.samples)
     return certify(asked, host, bench.target.twin() if twin else None, bench.samples, region)
 
@@ -163,3 +164,17 @@ def test_a_wrong_radius_stops_the_audit_and_a_right_one_is_in_the_outcomes(tmp_p
         assert 0.0999 < outcome.radius <= outcome.nearest < 0.102
     with pytest.raises(SelfContradiction, match="10 samples"):
         settle(bench.samples, bench.threat, observation, ledger, rows, run(bench, AffineCertifier, Far))
+
+
+@pytest.mark.parametrize(("grid", "proved"), [(None, False), (1 / 255, True), (1 / 100, False)])
+def test_a_file_that_rounds_its_inputs_is_proved_only_where_the_threat_knows_its_steps(
+    grid: float | None, proved: bool
+) -> None:
+    bench = linear_bench(n=6)
+    steps = np.rint(bench.samples.inputs * 255) / 255 if grid != 1 / 100 else np.rint(bench.samples.inputs * 100) / 100
+    bench = replace(bench, samples=replace(bench.samples, inputs=steps.astype(np.float32)))
+    bench = replace(bench, threat=ThreatModel(epsilon=0.1, bounds=(0.0, 1.0), grid=grid))
+    assert run(bench, Gullible).certified.all()
+    bench.target.integral, bench.target.preprocess = True, replace(bench.target.preprocess, scale=255.0)
+    assert run(bench, Gullible).certified.all() == proved
+    assert run(bench, Gullible).radii.any() == proved

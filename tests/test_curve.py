@@ -85,3 +85,16 @@ def test_boxes_have_none() -> None:
 
 def test_a_median_beyond_all_that_was_found_is_none() -> None:
     assert median_distance(outcomes([0.1, np.inf, np.inf]), 0.3) is None
+
+
+def test_an_estimate_stays_above_what_is_proved_and_below_what_stands() -> None:
+    """Four samples, the first two of which were looked at: both lie near, the others are proved, or broken."""
+    made = outcomes([0.1, 0.2, np.inf, np.inf], broken={3: 0.25})
+    made = [msgspec.structs.replace(o, ranged=i < 2, radius=0.4 * (i == 2)) for i, o in enumerate(made)]
+    at = {point.epsilon: (point.robust_accuracy, point.certified) for point in curve(made, 0.3)}
+    assert at[0.1] == (0.5, 0.25)
+    assert at[0.2] == (0.25, 0.25)
+    assert all(found >= proved for found, proved in at.values())
+    hard = [msgspec.structs.replace(o, nearest=9.0 if i < 2 else None) for i, o in enumerate(made)]
+    beyond = {point.epsilon: point.robust_accuracy for point in curve(hard, 0.3)}
+    assert beyond[0.3] == 0.75

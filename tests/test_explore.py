@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from scipy.optimize import linprog
 
 from auditor.access import Access
 from auditor.allowance import SHARE, STANDARD, Allowance, equivalents
+from auditor.attack import Reply, Rows
 from auditor.bench import Bench, LinearTarget
 from auditor.curve import curve
 from auditor.explore import ALL, CONFUSED, EACH, MOST, NEAREST, Explored, explore, in_turn, left_out
@@ -23,6 +24,7 @@ from auditor.ledger import Ledger
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.pairs import hardness as papernot
+from auditor.problem import Problem
 from auditor.record import AttackRow, Outcome, Status
 from auditor.risk import Confusion
 from auditor.samples import Samples
@@ -325,3 +327,46 @@ def test_where_it_is_left_out_protected_confusions_are_still_counted() -> None:
     assert hardness.why_not is not None
     assert hardness.risk is not None
     assert hardness.risk.clean == 5
+
+
+def test_what_is_protected_is_tried_whether_it_is_near_or_not(tmp_path: Path) -> None:
+    made = bench(classes=ALL + 8, n=60, features=24)
+    label = int(made.samples.labels[0])
+    far = int(np.argmin(made.target.scores(made.samples.inputs[:1], batch=1)))
+    ledger = Ledger.of(made.samples, np.ones(60, bool))
+    job = asking()
+    job.confusions.append(Confusion(label=label, into=far))
+    found = explore(made.search(tmp_path), ledger, spent(10**7), ATTACKS, job)
+    runs = list(zip(found.reached.index, found.reached.target, strict=True))
+    assert {(int(i), far) for i in np.flatnonzero(made.samples.labels == label)} <= set(runs)
+    assert len(runs) == 60 * (NEAREST + CONFUSED)
+
+
+def test_runs_that_broke_off_are_no_runs(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Half(ATTACKS["fmn"]):  # type: ignore[misc]
+        name: ClassVar[str] = "half"
+
+        def step(self, problem: Problem, rows: Rows, reply: Reply) -> Rows:
+            if bool((problem.targets >= 0).any()):
+                raise RuntimeError("broken off")
+            return super().step(problem, rows, reply)  # type: ignore[no-any-return]
+
+    made = bench()
+    ledger = Ledger.of(made.samples, np.ones(24, bool))
+    found = explore(made.search(tmp_path), ledger, spent(10**7), ATTACKS | {"half": Half}, asking("half"))
+    assert found.rows[-1].status == "error"
+    assert found.reached.index == []
+    assert weigh(found, settled(made, ledger, found), made.samples, made.threat, []).pairs == []
+
+
+def test_where_nothing_is_right_nothing_is_looked_for(tmp_path: Path) -> None:
+    made = bench()
+    found = explore(made.search(tmp_path), Ledger.of(made.samples, np.zeros(24, bool)), spent(9), ATTACKS, asking())
+    assert found.why_not == "the model has no sample right"
+
+
+def test_large_inputs_keep_fewer_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.explore.BYTES", 7 * 2 * 5 * 4)
+    found, _, _ = explored(bench(), tmp_path)
+    assert (len(found.chosen), len(found.ranged)) == (7, 24)

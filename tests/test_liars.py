@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from auditor.access import Access
 from auditor.attack import AnyAttack, Attack, LibraryAttack, Query, Reply, Rows
+from auditor.certificates import Certified
 from auditor.cli import main
 from auditor.entry import read_record
 from auditor.guard import unmoved
@@ -140,7 +141,8 @@ def test_a_sample_that_met_only_lies_has_not_withstood(lie: str, door: type[AnyA
     suite = [Stage(attack=door(lie=lie), title="liar")]
     ledger, _ = made.play_suite(suite)
     seen = observe(made.target, made.samples)
-    found = settle(made.samples, made.threat, seen, ledger, suite, np.zeros(N, bool))
+    nothing = Certified(np.zeros(N, bool), np.zeros(N, bool), np.zeros(N))
+    found = settle(made.samples, made.threat, seen, ledger, suite, nothing)
     expected = {Status.ERROR, Status.UNATTACKED} if lie in ILLEGAL else {Status.WITHSTOOD}
     assert {outcome.status for outcome in found} <= expected
 

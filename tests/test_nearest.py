@@ -261,3 +261,27 @@ def replace_width(width: int):  # type: ignore[no-untyped-def]
     from auditor.execution import Execution
 
     return Execution(device="cpu", threads=1, width=width, precision="float64")
+
+
+class Fickle(LinearTarget):
+    """Right at the clean inputs; elsewhere it answers by lot: class 1 with a chance of one half, else its own."""
+
+    rng = np.random.default_rng(0)
+    clean: np.ndarray
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        right = super()._run(x)
+        known = np.array([(row == self.clean).all(axis=1).any() for row in x.reshape(len(x), 1, -1)])
+        flip = (self.rng.random(len(x)) < 0.5) & ~known
+        return np.where(flip[:, None], -right, right)
+
+
+def test_a_target_that_changes_its_mind_leaves_no_example_within_epsilon_that_does_not_count() -> None:
+    made = linear_bench(n=40, distance=0.1).at(0.2)
+    assert isinstance(made.target, LinearTarget)
+    target = Fickle(made.target.weight, made.target.bias)
+    target.clean = made.samples.inputs.reshape(40, -1)
+    ledger = replace(made, target=target).play(Outward(), distance=True).ledger
+    within = ledger.nearest <= 0.2
+    assert 0 < within.sum() < 40
+    assert (ledger.broken == within).all()

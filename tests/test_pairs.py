@@ -117,3 +117,11 @@ def test_a_pair_that_was_not_reached_is_the_farthest_and_has_no_hardness() -> No
 def test_too_few_pairs_or_no_variation_predict_nothing() -> None:
     assert prediction([cell(i, i / 20, i / 10, 1.0 + i) for i in range(ENOUGH - 1)]).hardness is None
     assert prediction([cell(i, 0.5, i / 10, 1.0 + i) for i in range(20)]).distance is None
+
+
+def test_a_pair_that_no_budget_is_enough_for_has_no_hardness_and_predicts_nothing() -> None:
+    made, labels = runs({(0, 1): [0.9, 1.0], (1, 0): [0.5, 0.9]})
+    far, near = pairs(made, labels, "linf", 0.1, 4)
+    assert (far.reached, far.distance, far.hardness) == (2, pytest.approx(0.95), None)
+    assert near.hardness is not None
+    assert prediction([far, near]).over == 1

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 from auditor.cli import main
 from auditor.curve import curve, median_distance
+from auditor.derived import derived
 from auditor.entry import digest_outcomes, read_evidence, read_record
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
 from auditor.hardness import Hardness
-from auditor.metrics import measure
-from auditor.pairs import pairs_of
+from auditor.metrics import by_class, measure
 from auditor.record import EVIDENCE, Outcome, Record, Status
 from auditor.replay import replay
 
@@ -80,7 +80,13 @@ def refit(record: Record, outcomes: list[Outcome]) -> Record:
     epsilon = record.threat.epsilon
     measured = measure(outcomes, certified=record.metrics.certified_accuracy is not None)
     metrics = msgspec.structs.replace(measured, median_distance=median_distance(outcomes, epsilon))
-    return msgspec.structs.replace(record, outcomes=outcomes, metrics=metrics, curve=curve(outcomes, epsilon))
+    return msgspec.structs.replace(
+        record,
+        outcomes=outcomes,
+        metrics=metrics,
+        curve=curve(outcomes, epsilon),
+        by_class=by_class(outcomes, tuple(record.class_names) if record.class_names else None),
+    )
 
 
 def test_a_distance_that_is_not_the_examples_own_is_noticed(copied: Path) -> None:
@@ -170,7 +176,14 @@ def reworked(folder: Path, **columns: Any) -> tuple[Record, Hardness]:
     record = read_record(folder)
     assert record.hardness is not None
     runs = msgspec.structs.replace(record.hardness.runs, **columns)
-    hardness = msgspec.structs.replace(record.hardness, runs=runs, pairs=pairs_of(record, runs))
+    hardness = derived(
+        msgspec.structs.replace(record.hardness, runs=runs),
+        record.outcomes,
+        norm="linf",
+        epsilon=record.threat.epsilon,
+        features=784,
+        confusions=[],
+    )
     return msgspec.structs.replace(record, hardness=hardness), hardness
 
 
@@ -191,7 +204,7 @@ def test_pairs_that_are_not_those_of_their_runs_are_noticed(paired: Path, tmp_pa
     first = msgspec.structs.replace(hardness.pairs[0], broken=0 if hardness.pairs[0].broken else 1)
     hardness = msgspec.structs.replace(hardness, pairs=[first, *hardness.pairs[1:]])
     write_record(folder, msgspec.structs.replace(record, hardness=hardness))
-    with pytest.raises(RecordError, match="not those of its runs"):
+    with pytest.raises(RecordError, match=r"`hardness\.pairs` is not what"):
         replay(folder)
 
 
@@ -201,4 +214,53 @@ def test_a_run_without_its_example_is_noticed(paired: Path, tmp_path: Path) -> N
     fewer = {name: array[1:] if name.startswith("pair_") else array for name, array in evidence.items()}
     rewrite(folder, read_record(folder), fewer)
     with pytest.raises(RecordError, match="towards a class and their evidence differ"):
+        replay(folder)
+
+
+FORGED: dict[str, Any] = {
+    "correct": 3, "ranged": 1, "n": 1, "budgets": [0.0], "robustness": 1.0, "correlation": 0.9, "over": 9,
+    "correlation_distance": 0.9, "easiest": [0], "hardest": [0], "pairs": [], "classes": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_whatever_follows_from_outcomes_and_runs_is_held_against_them(name: str, paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    record = read_record(folder)
+    hardness = msgspec.structs.replace(record.hardness, **{name: FORGED[name]})
+    write_record(folder, msgspec.structs.replace(record, hardness=hardness))
+    with pytest.raises(RecordError, match=f"`hardness.{name}` is not what"):
+        replay(folder)
+
+
+def test_classes_samples_and_threat_are_held_against_outcomes_and_plan(paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    record = read_record(folder)
+    better = [msgspec.structs.replace(row, robust_accuracy=1.0) for row in record.by_class]
+    for edited, words in (
+        (msgspec.structs.replace(record, by_class=better), "classes are not those"),
+        (msgspec.structs.replace(record, samples=msgspec.structs.replace(record.samples, n=999)), "classes are not"),
+        (msgspec.structs.replace(record, threat=msgspec.structs.replace(record.threat, bounds=None)), "bounds"),
+        (msgspec.structs.replace(record, threat=msgspec.structs.replace(record.threat, norm="l2")), "norm"),
+    ):
+        write_record(folder, edited)
+        with pytest.raises(RecordError, match=words):
+            replay(folder)
+
+
+@pytest.mark.parametrize("change", [(10**6, 0), (None, -7), (None, 99)])
+def test_runs_that_nobody_could_have_played_are_refused(
+    change: tuple[int | None, int], paired: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    record = read_record(folder)
+    assert record.hardness is not None
+    runs = record.hardness.runs
+    ids, targets = [*runs.ids, change[0] or runs.ids[0]], [*runs.targets, change[1]]
+    more = msgspec.structs.replace(
+        runs, ids=ids, targets=targets, distances=[*runs.distances, None], saliency=[*runs.saliency, None]
+    )
+    hardness = msgspec.structs.replace(record.hardness, runs=more)
+    write_record(folder, msgspec.structs.replace(record, hardness=hardness))
+    with pytest.raises(RecordError, match="can't have been played"):
         replay(folder)

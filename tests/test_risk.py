@@ -45,13 +45,20 @@ def test_risk_by_hand() -> None:
     found = risk(OUTCOMES, RUNS, 0.1, STOP)
     assert found.clean == pytest.approx((20 + 1) / 5)
     assert found.found == pytest.approx((5 + 0 + 20 + 1 + 1) / 5)
-    # class 0: the mean of 20 and 0 stands for two samples, class 1: 1 for one; misclassified ones as they are
-    assert found.costliest == pytest.approx((2 * 10 + 1 + 20 + 1) / 5)
+    # more than found: of class 0 the mean of 20 - 5 and 0, for two samples; of class 1 nothing, since 1 was found
+    assert found.costliest == pytest.approx(found.found + 2 * 7.5 / 5)
     assert found.n == 3
 
 
-def test_without_runs_of_a_class_the_costliest_is_not_estimated() -> None:
-    assert risk(OUTCOMES, runs((0, 1, 0.05)), 0.1, STOP).costliest is None
+def test_who_picks_is_never_cheaper_than_who_does_not() -> None:
+    """The sample that cost most has no run of its own."""
+    outcomes = [outcome(0, 0, 0, 1), *(outcome(i, 0, 0) for i in range(1, 10))]
+    found = risk(outcomes, runs((3, 1, None), (4, 1, 0.5)), 0.1, STOP)
+    assert (found.found, found.costliest) == (2.0, 2.0)
+
+
+def test_without_runs_the_costliest_is_not_estimated() -> None:
+    assert risk(OUTCOMES, Runs(), 0.1, STOP).costliest is None
 
 
 def test_protected_by_hand() -> None:

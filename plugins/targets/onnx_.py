@@ -149,6 +149,7 @@ class OnnxTarget(Target):
     def _adopt(self, facts: Facts) -> None:
         self._facts = facts
         self._input, self._dtype = facts.input, np.dtype(TYPES[facts.dtype])
+        self.integral = not np.issubdtype(self._dtype, np.floating)
         self.shape, self.batch = facts.shape or (), facts.batch
         if facts.readout is None:
             self.classes = 0  # known once `fit` has settled the shape
