@@ -97,11 +97,7 @@ def _lowest(gained: int, lost: int, n: int) -> float:
 
     def above(difference: float) -> float:
         """By how much what was observed lies more than 1.96 standard errors above this difference, times n."""
-        if difference < -0.5:  # near -1 a subtraction would leave nothing but rounding
-            excess = 2 * gained + (n - gained - lost) - n * (1 + difference)
-        else:
-            excess = gained - lost - n * difference
-        return excess - Z * sqrt(n * _variance(gained, lost, n, difference))
+        return gained - lost - n * difference - Z * sqrt(n * _variance(gained, lost, n, difference))
 
     if above(observed) >= 0:
         return observed  # the end is nearer than a float can tell
@@ -111,14 +107,13 @@ def _lowest(gained: int, lost: int, n: int) -> float:
 def _variance(gained: int, lost: int, n: int, difference: float) -> float:
     """Of one pair's change, were this the true difference, with the shares of gained and lost likeliest under it.
 
-    Of sums and products of what is not negative, so that it is exact for rare flips and near -1 and 1 too.
+    A sum of products that are not negative: a difference could fall below 0 near -1 and 1, where it vanishes.
     """
     if difference > 0:
         gained, lost, difference = lost, gained, -difference
     apart, room = -difference, 1 + difference
     b = (gained + lost) * room - 2 * apart * (n - lost)
-    root = sqrt(b * b + 8 * n * gained * apart * room)
-    rare = (b + root) / (4 * n) if b > 0 else 2 * gained * apart * room / (root - b) if root > b else 0.0
+    rare = (sqrt(b * b + 8 * n * gained * apart * room) + b) / (4 * n)
     common, neither = rare + apart, max(room - 2 * rare, 0.0)
     return (rare + common) * neither + 4 * rare * common
 

@@ -128,7 +128,7 @@ def notes(baseline: Record, other: Record, called: tuple[str, str]) -> list[str]
         )
     for key in sorted((baseline.plan.keys() | other.plan.keys()) - ELSEWHERE):
         mine, theirs = baseline.plan.get(key), other.plan.get(key)
-        if key == "hardness" and _searched(mine) and _searched(theirs):
+        if key == "hardness":
             told += _searches(mine, theirs, called, tuple(baseline.class_names or ()))
         elif mine != theirs:
             words = OPTIONS.get(key, f"Another {short(key)} in the plan")
@@ -195,18 +195,29 @@ def _only(called: tuple[str, str], mine: set[str], theirs: set[str]) -> list[tup
 
 def _searched(planned: Any) -> bool:
     """Whether this is what a plan holds of the search for distances (auditor/job.py): whether it is played, whether it
-    was asked for, its attack, and the protected confusions."""
-    return isinstance(planned, (list, tuple)) and len(planned) == 4 and isinstance(planned[3], (list, tuple))
+    was asked for, its attack, and the protected confusions, each a label, another one or None, and a cost."""
+    if not isinstance(planned, (list, tuple)) or len(planned) != 4 or not isinstance(planned[3], (list, tuple)):
+        return False
+    return all(map(_confusion, planned[3]))
+
+
+def _confusion(one: Any) -> bool:
+    if not isinstance(one, (list, tuple)) or len(one) != 3:
+        return False
+    label, into, cost = one
+    return isinstance(label, int) and isinstance(into, int | None) and isinstance(cost, int | float)
 
 
 def _searches(mine: Any, theirs: Any, called: tuple[str, str], class_names: tuple[str, ...]) -> list[str]:
-    """In what two searches for distances differ, a sentence each. That one was asked for changes nothing that it is."""
+    """In what two searches for distances differ, a sentence each. That one was asked for is no difference."""
     first, second = called
     told = []
-    if mine[0] != theirs[0]:
-        words = ["played" if plan[0] else "left out" for plan in (mine, theirs)]
-        told.append(f"The search for distances: {words[0]} for {first}, {words[1]} for {second}.")
-    elif mine[0] and mine[2] != theirs[2]:
+    words = [("played" if plan[0] else "left out") if _searched(plan) else "unknown" for plan in (mine, theirs)]
+    if words[0] != words[1]:
+        told.append(f"{OPTIONS['hardness']}: {words[0]} for {first}, {words[1]} for {second}.")
+    if "unknown" in words:
+        return told
+    if mine[0] and theirs[0] and mine[2] != theirs[2]:
         words = [short(str(plan[2])) if plan[2] else "the one that fits the norm" for plan in (mine, theirs)]
         told.append(f"Distances were looked for by another attack: {words[0]} for {first}, {words[1]} for {second}.")
     if list(map(list, mine[3])) != list(map(list, theirs[3])):
@@ -218,8 +229,8 @@ def _searches(mine: Any, theirs: Any, called: tuple[str, str], class_names: tupl
 def _confusions(planned: Sequence[Any], class_names: tuple[str, ...]) -> str:
     """`cat taken for dog at cost 10, fox taken for any other at cost 5`."""
 
-    def name(label: Any) -> str:
-        return "any other" if label is None else short(class_name(int(label), class_names))
+    def name(label: int | None) -> str:
+        return "any other" if label is None else short(class_name(label, class_names))
 
     told = [f"{name(label)} taken for {name(into)} at cost {cost:g}" for label, into, cost in planned[:CONFUSIONS]]
     more = f" and {len(planned) - CONFUSIONS} more" if len(planned) > CONFUSIONS else ""

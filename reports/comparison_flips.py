@@ -46,7 +46,7 @@ def distances(found: Distances | None, first: str, second: str) -> str:
             f"Distances can't be compared: of {count(found.not_looked)} samples that both models classify correctly "
             "there is none for which both records looked for the nearest adversarial example."
         )
-    more = f" (not for {count(found.not_looked)} others that they classify correctly)" if found.not_looked else ""
+    more = f", not for {count(found.not_looked)} more that they do" if found.not_looked else ""
     return (
         f"For {count(found.n)} samples that both models classify correctly both records looked for the nearest "
         f"adversarial example ({found.norm}){more}. {count(found.both)} have one in both, {count(found.only_baseline)} "

@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from auditor.cli import main
 from auditor.compare import compare, contrast
+from auditor.comparison import Distances
 from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.folder import write_record
@@ -123,28 +124,91 @@ def test_flips_name_what_broke_the_side_that_fell() -> None:
 
 
 def near(made: Record, distances: list[float | None]) -> Record:
-    moved = [replace(o, nearest=d) for o, d in zip(made.outcomes, distances, strict=True)]
+    """The record after a search for distances on every sample, which found these."""
+    moved = [replace(o, nearest=d, ranged=True) for o, d in zip(made.outcomes, distances, strict=True)]
     return replace(made, outcomes=moved)
 
 
-def test_distances_are_paired() -> None:
-    before, after = sides("b" * 5, "b" * 5)
-    mine, theirs = near(before, [1, 2, 9, None, 4]), near(after, [3, 1, 10, 5, None])
-    found = contrast(mine, theirs, CALLED).distances
+def distances(
+    mine: list[float | None], theirs: list[float | None], before: str = "", after: str = "", **changes: Any
+) -> Distances:
+    """Of records in which nothing was broken within epsilon, unless the letters say so."""
+    first, second = sides(before or "w" * len(mine), after or "w" * len(theirs), **changes)
+    found = contrast(near(first, mine), near(second, theirs), CALLED).distances
     assert found is not None
-    # by sample +2, -1, +1: their median is 1, the difference of the medians 3 - 2 would hide the -1
-    assert (found.n, found.only_baseline, found.only_other) == (3, 1, 1)
-    assert (found.baseline, found.other, found.difference, found.interval) == (2, 3, 1, None)
+    return found
+
+
+def counts(found: Distances) -> tuple[int, ...]:
+    return (found.n, found.not_looked, found.both, found.only_baseline, found.only_other, found.neither)
+
+
+def test_distances_are_paired() -> None:
+    found = distances([1, 2, 9, 4, 6], [3, 1, 10, 5, 6])
+    # by sample +2, -1, +1, +1, 0: their median is 1, the difference of the medians 4 and 5 too
+    assert counts(found) == (5, 0, 5, 0, 0, 0)
+    assert (found.baseline, found.other, found.difference, found.interval, found.beyond) == (4, 5, 1, None, {})
+    before, after = sides("w" * 5, "w" * 5)
+    mine, theirs = near(before, [1] * 5), near(after, [1] * 5)
     other_norm = replace(theirs, threat=threat_info(norm="l2"))
     assert contrast(mine, other_norm, CALLED, across_threats=True).distances is None
     assert contrast(before, after, CALLED).distances is None
 
 
 def test_the_median_of_differences_is_not_the_difference_of_medians() -> None:
-    before, after = sides("bbb", "bbb")
-    found = contrast(near(before, [1, 2, 3]), near(after, [3, 4, 1]), CALLED).distances
+    found = distances([1, 2, 3], [3, 4, 1])
+    assert (found.baseline, found.other, found.difference) == (2, 3, 2)
+
+
+def test_an_example_that_is_no_longer_found_is_farther_not_missing() -> None:
+    """Half of the samples come nearer by 0.1, the other half can't be broken any more: left out, these would turn the
+    sign."""
+    found = distances([1.0] * 9, [0.9] * 4 + [None] * 5)
+    assert counts(found) == (9, 0, 4, 5, 0, 0)
+    assert (found.baseline, found.other, found.difference) == (1, None, None)
+    assert found.interval == (pytest.approx(-0.1), None)
+    assert found.beyond == {"other": "beyond reach", "difference": "beyond reach", "high": "beyond reach"}
+    back = distances([0.9] * 4 + [None] * 5, [1.0] * 9)
+    assert (back.difference, back.interval) == (None, (None, pytest.approx(0.1)))
+    assert back.beyond == {"baseline": "beyond reach", "difference": "into reach", "low": "into reach"}
+
+
+def test_a_minority_beyond_reach_leaves_the_median_a_number() -> None:
+    found = distances([1.0, 1.0, 1.0, None], [1.5, 1.25, None, None])
+    assert (found.difference, found.neither, found.beyond) == (0.5, 1, {"other": "beyond reach"})
+
+
+def test_half_lost_and_half_found_is_no_number_either_way() -> None:
+    found = distances([1, 1, None, None], [None, None, 1, 1])
+    assert (found.difference, found.beyond["difference"]) == (None, "either way")
+
+
+def test_where_neither_found_any_there_is_no_change() -> None:
+    found = distances([None, None], [None, None])
+    assert counts(found) == (2, 0, 0, 0, 0, 2)
+    assert (found.difference, found.interval) == (None, None)
+    assert found.beyond == {"baseline": "beyond reach", "other": "beyond reach"}
+
+
+def test_what_any_stage_found_counts_as_far_as_the_curve_says() -> None:
+    # the suite broke both at 0.25, which is outside epsilon by rounding; of the distance stage's the smaller counts
+    found = distances([None, 0.25], [0.01, 0.001], "bb", "bb", threat=threat_info(epsilon=0.125))
+    assert (found.baseline, found.other) == (0.125, 0.0055)
+    assert found.difference == pytest.approx((0.01 - 0.125 + 0.001 - 0.125) / 2)
+    assert counts(found) == (2, 0, 2, 0, 0, 0)
+
+
+def test_the_misclassified_have_no_distance_and_what_was_not_looked_for_is_counted_apart() -> None:
+    before, after = sides("wwwwmw", "wwwmww")
+    mine, theirs = near(before, [1, 1, None, 1, 1, 1]), near(after, [2, None, None, 2, 2, 2])
+    theirs = replace(theirs, outcomes=[*theirs.outcomes[:-1], replace(theirs.outcomes[-1], ranged=False, nearest=None)])
+    found = contrast(mine, theirs, CALLED).distances
     assert found is not None
-    assert (found.other - found.baseline, found.difference) == (1, 2)
+    assert counts(found) == (3, 1, 1, 1, 0, 1)
+    nowhere = contrast(mine, after, CALLED).distances
+    assert nowhere is not None
+    assert counts(nowhere) == (0, 4, 0, 0, 0, 0)
+    assert (nowhere.baseline, nowhere.other, nowhere.difference, nowhere.beyond) == (None, None, None, {})
 
 
 def test_other_threats_are_refused_and_said_where_they_are_allowed(tmp_path: Path) -> None:

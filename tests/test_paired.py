@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from itertools import product
+from math import inf
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from scipy.stats import binom, chi2
 from statsmodels.stats.contingency_tables import mcnemar as theirs
 from statsmodels.stats.multitest import multipletests
 
-from auditor.paired import change, holm, mcnemar, median_interval, tango
+from auditor.paired import change, holm, mcnemar, median_interval, middle, tango
 
 
 def pairs_of(both: int, lost: int, gained: int, neither: int) -> list[tuple[bool, bool]]:
@@ -74,6 +77,52 @@ def test_every_small_table_has_an_interval_around_its_difference() -> None:
                 assert tango(lost, gained, n) == pytest.approx((-high, -low), abs=1e-9)
 
 
+def kept(gained: int, lost: int, n: int, difference: Fraction) -> bool:
+    """Whether Tango's test keeps this difference, in exact arithmetic: his own quadratic, and squares for roots."""
+    with localcontext(prec=120):
+        d = Decimal(difference.numerator) / Decimal(difference.denominator)
+        b = (2 * n - gained + lost) * d - gained - lost
+        c = -lost * d * (1 - d)
+        share = ((b * b - 8 * n * c).sqrt() - b) / (4 * n)
+        variance = n * (2 * share + d * (1 - d))
+        return (gained - lost - n * d) ** 2 <= Decimal(float(chi2.ppf(0.95, 1))) * variance
+
+
+SIZES = [1, 2, 3, 17, 500, 10**6 + 3, 10**9, 10**12]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_an_interval_for_any_split_of_any_size(n: int) -> None:
+    draw = np.random.default_rng(n % 1000)
+    few = [0, 1, 2, 5, n // 3, n // 2, n - n // 3, n - 5, n - 2, n - 1, n]
+    tables = [*product(few, repeat=2), *(tuple(map(int, draw.integers(0, n + 1, 2))) for _ in range(50))]
+    for gained, lost in tables:
+        if min(gained, lost) < 0 or gained + lost > n:
+            continue
+        low, high = tango(gained, lost, n)
+        observed = (gained - lost) / n
+        assert -1 <= low <= observed <= high <= 1
+        assert low < high
+        assert tango(lost, gained, n) == (-high, -low)
+        # where the test begins to reject: within a millionth of the interval, and within what a float holds
+        step = Fraction(high - low) / 10**6 + Fraction(abs(observed)) / 2**50
+        for end, outwards in ((low, -1), (high, 1)):
+            if abs(end) < 1:
+                assert kept(gained, lost, n, Fraction(end) - outwards * step)
+                if abs(beyond := Fraction(end) + outwards * step) < 1:
+                    assert not kept(gained, lost, n, beyond)
+
+
+def test_more_pairs_than_a_float_counts_end_at_what_was_observed() -> None:
+    assert tango(1, 10**18 - 1, 10**18) == (-1, -1)
+
+
+def test_a_table_that_can_t_be_is_refused() -> None:
+    for gained, lost in ((2, 2), (-1, 0)):
+        with pytest.raises(ValueError, match="of 3 pairs"):
+            tango(gained, lost, 3)
+
+
 def test_where_nothing_flipped_the_interval_is_the_score_interval_of_none_of_n() -> None:
     z2 = chi2.ppf(0.95, 1)
     assert tango(0, 0, 200) == pytest.approx((-z2 / (200 + z2), z2 / (200 + z2)))
@@ -128,6 +177,16 @@ def test_the_interval_of_a_median_is_between_two_values() -> None:
     assert median_interval([1, 2, 3, 4, 5, 6]) == (1, 6)
     assert median_interval([1, 2, 3, 4, 5]) is None
     assert median_interval([]) is None
+
+
+def test_what_is_infinite_has_its_place_in_a_median_and_its_interval() -> None:
+    assert middle([3, inf, 1]) == 3
+    assert middle([3, inf, inf, 1]) == inf
+    assert middle([-inf, -inf, 5, inf]) == -inf
+    assert np.isnan(middle([-inf, inf]))
+    assert np.isnan(middle([]))
+    assert median_interval([inf, -inf, 1, 2, 3, 4]) == (-inf, inf)
+    assert median_interval([inf] * 9 + list(range(11))) == (5, inf)
 
 
 @pytest.mark.parametrize("n", [6, 9, 20, 41])

@@ -139,6 +139,71 @@ def test_what_else_differs_is_noted(change: dict[str, Any], said: str) -> None:
     assert note.startswith(said)
 
 
+def searched(*planned: Any, **changes: Any) -> Record:
+    return plain(plan={"seed": 0, "hardness": list(planned)}, **changes)
+
+
+CAT = [0, 2, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "said"),
+    [
+        ((True, False, "", []), (True, True, "", []), []),
+        (
+            (True, True, "", []),
+            (False, False, "", []),
+            ["The search for distances: played for a.onnx, left out for b.onnx."],
+        ),
+        (
+            (True, False, "", []),
+            (True, True, "fmn:steps=9", []),
+            [
+                "Distances were looked for by another attack: the one that fits the norm for a.onnx, fmn:steps=9 for "
+                "b.onnx."
+            ],
+        ),
+        ((False, False, "", []), (False, False, "fmn", []), []),
+        (
+            (True, False, "", [CAT, [1, None, 5.0]]),
+            (True, False, "", []),
+            [
+                "Other confusions are protected: cat taken for 2 at cost 10, dog taken for any other at cost 5 for "
+                "a.onnx, none for b.onnx."
+            ],
+        ),
+        (
+            (True, False, "", []),
+            (True, False, "", [CAT] * 5),
+            ["Other confusions are protected: none for a.onnx, " + "cat taken for 2 at cost 10, " * 3],
+        ),
+        ((True, False, "", [tuple(CAT)]), (True, False, "", [CAT]), []),
+        (
+            (True, False, "", [CAT]),
+            (False, False, "fmn", []),
+            [
+                "The search for distances: played for a.onnx, left out for b.onnx.",
+                "Other confusions are protected: cat taken for 2 at cost 10 for a.onnx, none for b.onnx.",
+            ],
+        ),
+        (
+            (True, False, "", []),
+            (True, False, "", [["x", {}]]),
+            ["The search for distances: played for a.onnx, unknown for b.onnx."],
+        ),
+    ],
+)
+def test_in_what_two_searches_for_distances_differ(mine: tuple[Any], theirs: tuple[Any], said: list[str]) -> None:
+    names = ["cat", "dog"]
+    told = notes(searched(*mine, class_names=names), searched(*theirs, class_names=names), CALLED)
+    assert [note.replace(" and 2 more for b.onnx.", "").rstrip(", ") for note in told] == [s.rstrip(", ") for s in said]
+
+
+def test_a_plan_without_a_search_is_unknown() -> None:
+    (note,) = notes(plain(), searched(True, False, "", []), CALLED)
+    assert note == "The search for distances: unknown for a.onnx, played for b.onnx."
+
+
 def entry(folder: str, model: str) -> Entry:
     made = plain()
     return Entry(replace(made, model=replace(made.model, name=model)), Path(folder))

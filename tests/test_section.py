@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
@@ -120,10 +121,11 @@ def test_it_is_in_the_page_under_its_heading_and_escaped(tmp_path: Path) -> None
         ("lambda entry: None", ""),
         (
             "lambda entry: 1 / 0",
-            "The section mine of a plugin could not be made (ZeroDivisionError: division by zero).",
+            "The section mine of a plugin could not be made (ZeroDivisionError); what it said is on stderr.",
         ),
-        ("lambda entry: {}", "The section mine of a plugin could not be made (UndefinedError: "),
-        ("lambda entry: 3", "The section mine of a plugin could not be made (TypeError: "),
+        ("lambda entry: {}", "The section mine of a plugin could not be made (UndefinedError); "),
+        ("lambda entry: 3", "The section mine of a plugin could not be made (TypeError); "),
+        ("lambda entry: exit(0)", "The section mine of a plugin could not be made (SystemExit); "),
     ],
 )
 def test_a_section_with_nothing_or_an_error_costs_nothing_else(build: str, shown: str, tmp_path: Path) -> None:
@@ -134,6 +136,23 @@ def test_a_section_with_nothing_or_an_error_costs_nothing_else(build: str, shown
     assert "Other title" in page
     assert ("My title" in page) is bool(shown)
     assert shown in page
+
+
+def test_a_section_can_neither_end_a_scan_nor_write_where_its_progress_is_read(tmp_path: Path) -> None:
+    """A scan whose gate fails goes out with 1, whatever a section does, and its stdout holds JSON lines alone."""
+    (tmp_path / "plugin").mkdir()
+    folder(tmp_path / "plugin", mine='"mine", "My title", here, "mine.html", lambda entry: (print("hello"), exit(0))')
+    command = [
+        *(sys.executable, "-m", "auditor", "scan", str(ROOT / "examples/mnist/natural.onnx")),
+        *("--config", str(ROOT / "examples/mnist/natural.toml"), "--limit", "20", "--attack", "fgsm", "--no-hardness"),
+        *("--fail-under", "0.99", "--progress", "json", "--format", "html", "--out", str(tmp_path / "out")),
+        *("--plugins-dir", str(tmp_path / "plugin")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert all(isinstance(json.loads(line), dict) for line in done.stdout.splitlines())
+    assert "hello" in done.stderr
+    assert "The section mine of a plugin could not be made (SystemExit: 0)." in done.stderr
 
 
 def test_a_build_need_not_be_a_function(tmp_path: Path) -> None:

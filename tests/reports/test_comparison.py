@@ -284,6 +284,104 @@ def test_certified_accuracy_is_a_lower_bound(compared: Callable[..., Comparison]
     assert line.baseline.startswith("≥")
 
 
+Near = list[tuple[float | None, float | None]]
+
+
+@pytest.fixture
+def moved(entry: Make, compared: Callable[..., Comparison]) -> Callable[[Near], Comparison]:
+    """moved(distances in the two records, sample by sample) -> a comparison with these."""
+
+    def made(near: Near, side: int) -> Entry:
+        outcomes = [
+            Outcome(id=i, label=0, clean_label=0, status=Status.WITHSTOOD, nearest=pair[side], ranged=True)
+            for i, pair in enumerate(near)
+        ]
+        return entry(outcomes=outcomes, evidence=False)
+
+    def make(near: Near) -> Comparison:
+        found = compared(n=60)
+        (c,) = compare([made(near, 0), made(near, 1)]).contrasts
+        contrasts = [msgspec.structs.replace(found.contrasts[0], distances=c.distances)]
+        return msgspec.structs.replace(found, contrasts=contrasts)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("near", "said", "told"),
+    [
+        (
+            [(1.0, 1.5)] * 8,
+            "8 have one in both, 0 in robust.onnx alone, 0 in int8.onnx alone, 0 in neither. Sample by sample, over "
+            "the 8 that have one, the nearest example's distance changes by +0.5 in the median (95 % interval +0.5 to "
+            "+0.5). The medians over all 8 are 1 for robust.onnx and 1.5 for int8.onnx.",
+            {"difference": "0.5", "low": "0.5", "high": "0.5", "baseline_distance": "1.0", "beyond": ""},
+        ),
+        (
+            [(1.0, 0.9)] * 4 + [(1.0, None)] * 5,
+            "4 have one in both, 5 in robust.onnx alone, 0 in int8.onnx alone, 0 in neither. Sample by sample, over "
+            "the 9 that have one, the nearest example's distance in the median goes beyond reach: int8.onnx has none "
+            "(95 % interval −0.1 to beyond reach). The medians over all 9 are 1 for robust.onnx and beyond reach for",
+            {
+                "difference": "",
+                "high": "",
+                "other_distance": "",
+                "only_baseline": "5",
+                "beyond": "other: beyond reach; difference: beyond reach; high: beyond reach",
+            },
+        ),
+        (
+            [(0.9, 1.0)] * 4 + [(None, 1.0)] * 5,
+            "in the median comes into reach: int8.onnx alone has one (95 % interval into reach to +0.1).",
+            {"difference": "", "low": "", "beyond": "baseline: beyond reach; difference: into reach; low: into reach"},
+        ),
+        (
+            [(1.0, None)] * 2 + [(None, 1.0)] * 2,
+            "distance goes beyond reach for one half and comes into reach for the other.",
+            {"difference": "", "beyond": "baseline: beyond reach; other: beyond reach; difference: either way"},
+        ),
+        (
+            [(None, None)] * 2,
+            "2 in neither. So no distance changes. The medians over all 2 are beyond reach for robust.onnx and beyond",
+            {"neither": "2", "beyond": "baseline: beyond reach; other: beyond reach"},
+        ),
+    ],
+)
+def test_distances_in_every_form(
+    moved: Callable[[Near], Comparison],
+    parse: Parse,
+    near: Near,
+    said: str,
+    told: dict[str, str],
+) -> None:
+    found = moved(near)
+    assert said in spaces(render(found, "text"))
+    assert said in spaces(html.unescape(render(found, "markdown"))).replace("\\", "")
+    assert said in spaces(parse(render(found, "html")).text)
+    (line,) = [r for r in csv.DictReader(io.StringIO(render(found, "csv"), newline="")) if r["rate"] == "distance"]
+    assert {key: line[key] for key in told} == told
+    assert line["n"] == str(len(near))
+    raw = render(found, "json")
+    assert not re.search(r"\b(Infinity|NaN|inf|nan)\b", raw)
+    own = json.loads(raw)["contrasts"][0]["distances"]
+    assert "; ".join(f"{name}: {word}" for name, word in own["beyond"].items()) == told["beyond"]
+    assert (own["difference"] is None) is ("difference" in own["beyond"] or own["neither"] == own["n"])
+
+
+def test_distances_that_one_record_did_not_look_for_are_no_distances(moved: Callable[[Near], Comparison]) -> None:
+    found = moved([(1.0, 1.0)] * 3)
+    (c,) = found.contrasts
+    assert c.distances is not None
+    some = msgspec.structs.replace(c.distances, not_looked=2)
+    none = msgspec.structs.replace(c.distances, n=0, not_looked=3, baseline=None, other=None, difference=None)
+    for one, said in (
+        (some, "nearest adversarial example (linf), not for 2 more that they do."),
+        (none, "Distances can't be compared: of 3 samples that both models classify correctly there is none for which"),
+    ):
+        contrasts = [msgspec.structs.replace(c, distances=one)]
+        assert said in render(msgspec.structs.replace(found, contrasts=contrasts), "text")
+
+
 def test_other_threats_are_warned_of(compared: Callable[..., Comparison], parse: Parse) -> None:
     found = msgspec.structs.replace(compared(n=60), across_threats=True)
     assert "of different threats" in render(found, "text")
