@@ -47,7 +47,7 @@ def _files(host: Host, name: str, reporter: Reporter, entries: list[Entry]) -> d
         return {top / _below(name, inner): _bytes(text) for inner, text in content.items()}
     except (PluginError, RecordError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin must not end the scan, by exit() either
         raise PluginError(
             f"The report format {name} failed ({type(error).__name__}: {error}); the record is complete, "
             "`advaudit report` can render it again."

@@ -162,3 +162,11 @@ def test_tables_are_written_anew(tmp_path: Path) -> None:
     after = written(tmp_path)
     assert set(after) == set(before)
     assert after["tables/samples.csv"].count(b"\n") == 2
+
+
+def test_a_format_that_exits_does_not_end_the_scan(entries: list[Entry], tmp_path: Path) -> None:
+    def leaves(entries: list[Entry]) -> str:
+        raise SystemExit(0)
+
+    with pytest.raises(PluginError, match="SystemExit"):
+        render(host(leaves), entries, ["it"], tmp_path)
