@@ -139,7 +139,8 @@ def _lead(record: Record) -> str:
         )
     if len(found) > 1:
         near, far = (pick(found, key=lambda row: row.distance or 0.0) for pick in (min, max))
-        text = f"nearest is {in_words(name(near.label))} with a median of {amount(near.distance)}"
+        few = "" if len(found) == len(_found(record)) else f", of the classes with at least {LEAST} such samples,"
+        text = f"nearest{few} is {in_words(name(near.label))} with a median of {amount(near.distance)}"
         parts.append(f"{text}, farthest {in_words(name(far.label))} with {amount(far.distance)}")
     return f"{capital('; '.join(parts))}." if parts else ""
 
@@ -152,8 +153,8 @@ def _far(record: Record, distance: float) -> str:
 def _notes(record: Record, *, proved: bool) -> list[str]:
     """What the curve is made of."""
     notes = [
-        f"A distance is {words.distance(record.threat)}. The upper curve is the share of samples with no adversarial "
-        "example found so close: attacks can only push it down."
+        f"A distance is {words.distance(record.threat)}. The {'upper ' if proved else ''}curve is the share of samples "
+        "with no adversarial example found so close: attacks can only push it down."
     ]
     if proved:
         notes.append("The lower one is the share proved to have none. The truth lies in the band between them.")
