@@ -93,6 +93,8 @@ def trust_words(record: Record) -> dict[str, str]:
     if missing:
         unknown += " Not known: " + "; ".join(f"whether {title[0].lower()}{title[1:]}" for title in missing) + "."
     sound = words.ANSWERED if doubts(record.findings) else words.TRUST["sound"]
+    if record.blind:
+        sound += " It is what unrelated attacks without gradients agree on."
     return words.TRUST | {"sound": sound, "unknown": unknown}
 
 

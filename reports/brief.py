@@ -10,7 +10,7 @@ from auditor.rates import MISSING
 from auditor.record import FindingStatus, Record, Severity
 
 from .belief import trust_words
-from .classes import LEAST, no_weakest, share, turned_into
+from .classes import FEW, LEAST, no_weakest, share, turned_into
 from .names import capital, in_words, naming
 from .numbers import THIN, amount, at_least, at_most, count, interval, known, percent, times
 
@@ -93,7 +93,10 @@ def _weakest(record: Record) -> Figure:
     distance = found.get(row.label)
     if distance is not None and known(distance):
         multiple = times(distance, record.threat.epsilon)
-        note += f" Half of it falls within a distance of {amount(distance)}{f' ({multiple})' if multiple else ''}."
+        far = f"{amount(distance)}{f' ({multiple})' if multiple else ''}"
+        note += f" Half of what is right of it has an example of another class within ≤{THIN}{far}."
+    if row.n < FEW:
+        note += " Few samples, so a hint."
     return _figure("Weakest class", f"{name(row.label)} → {name(row.turns_into)}", note, "weakness", kind="word")
 
 

@@ -37,7 +37,9 @@ def test_the_five_questions_are_answered(entry: Make) -> None:
     assert f"≤ {(row.robust_accuracy or 0) * 100:.1f} %" in told["Weakest class"][1]
     assert f"into {into} most often" in told["Weakest class"][1]
     own = next(found for found in record.hardness.classes if found.label == row.label)
-    assert f"Half of it falls within a distance of {own.distance:.3g} (" in told["Weakest class"][1]
+    assert f"an example of another class within ≤ {own.distance:.3g} (" in told["Weakest class"][1]
+    assert "Few samples" not in told["Weakest class"][1]
+    assert "Few samples" in answers(entry(n=45, hardness={}))["Weakest class"][1]
     assert f"clean {(row.clean_accuracy or 0) * 100:.1f} %" in told["Weakest class"][1]
     assert told["Median distance"][0] == f"≤ {record.metrics.median_distance:.3g}"
     trust = "Title of gradient_free. 1 check is clear, 1 can't be made here."
