@@ -60,12 +60,12 @@ def _risk(risk: Risk | None) -> str:
     if risk is None:
         return ""
     text = (
-        f"Where every error without a cost of its own costs 1, a sample costs {amount(risk.clean)} on average without "
-        f"an attack, and at least {amount(risk.found)} with the adversarial examples that were found"
+        f"Risk, the mean cost of a sample (errors that are not named cost 1): {amount(risk.clean)} without an attack, at "
+        f"least {amount(risk.found)} with the adversarial examples that were found"
     )
     if risk.costliest is None:
         return f"{text}."
     return (
-        f"{text}. An attacker who picks the costliest class within reach makes it at least {amount(risk.costliest)} "
-        f"(estimated from {count(risk.n)} samples)."
+        f"{text}, about {amount(risk.costliest)} for an attacker who picks the costliest class within reach (estimated "
+        f"from {count(risk.n)} samples)."
     )

@@ -34,11 +34,16 @@ def test_who_named_nothing_reads_nothing_of_it(entry: Make, parse: Parse) -> Non
         assert "What must not happen" not in parse(render([made])).text
 
 
-def test_costs_are_lower_bounds(entry: Make) -> None:
+def test_what_was_found_is_a_lower_bound_and_what_could_be_picked_an_estimate(entry: Make) -> None:
     made = entry(n=60, hardness={"protected": [ANY], "risk": Risk(clean=0.1, found=2.5, costliest=7.9, n=55)})
     shown = protected(made.record)
     assert shown is not None
-    for part in ("costs 0.1 on average", "at least 2.5", "at least 7.9 (estimated from 55 samples)"):
+    for part in (
+        ": 0.1 without an attack",
+        "at least 2.5",
+        "about 7.9 for an attacker who picks",
+        "estimated from 55 samples",
+    ):
         assert part in shown.risk
     made = entry(n=60, hardness={"protected": [ANY], "risk": Risk(clean=0.1, found=2.5, costliest=None, n=0)})
     shown = protected(made.record)
