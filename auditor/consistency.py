@@ -37,7 +37,10 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
     _check_pairs(record, columns(evidence, "pair_"))
     names = tuple(record.class_names) if record.class_names else None
-    if by_class(record.outcomes, names) != record.by_class or record.samples.n != len(record.outcomes):
+    rows = by_class(record.outcomes, names)
+    if not any(row.misclassified or row.broken or row.certified for row in record.by_class):  # an older record
+        rows = [msgspec.structs.replace(row, misclassified=0, broken=0, certified=0) for row in rows]
+    if rows != record.by_class or record.samples.n != len(record.outcomes):
         raise RecordError("The record's classes are not those of its outcomes; one of the two was changed.")
     _check_threat(record)
     epsilon = record.threat.epsilon

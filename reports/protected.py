@@ -60,8 +60,8 @@ def _risk(risk: Risk | None) -> str:
     if risk is None:
         return ""
     text = (
-        f"Risk, the mean cost of a sample (errors that are not named cost 1): {amount(risk.clean)} without an attack, at "
-        f"least {amount(risk.found)} with the adversarial examples that were found"
+        f"Risk, the mean cost of a sample (errors that are not named cost 1): {amount(risk.clean)} without an attack, "
+        f"at least {amount(risk.found)} with the adversarial examples that were found"
     )
     if risk.costliest is None:
         return f"{text}."

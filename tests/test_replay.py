@@ -264,3 +264,12 @@ def test_runs_that_nobody_could_have_played_are_refused(
     write_record(folder, msgspec.structs.replace(record, hardness=hardness))
     with pytest.raises(RecordError, match="can't have been played"):
         replay(folder)
+
+
+def test_an_older_record_holds_without_what_it_could_not_know(paired: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paired, tmp_path / "copy"))
+    record, evidence = read_record(folder), read_evidence(folder)
+    rows = [msgspec.structs.replace(row, misclassified=0, broken=0, certified=0) for row in record.by_class]
+    older = msgspec.structs.replace(record, by_class=rows, hardness=None)
+    rewrite(folder, older, {name: array for name, array in evidence.items() if not name.startswith("pair_")})
+    assert replay(folder).whole
