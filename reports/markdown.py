@@ -75,12 +75,12 @@ def _headline(audit: Audit) -> Iterator[str]:
     yield f"{plain(audit.threat)}. {plain(h.setting)}\n"
     for warning in h.warnings:
         yield f"> {plain(warning)}\n"
-    yield from _table(("Figure", "Value", "How to read it"), ((f.name, f.value, f.note) for f in h.figures))
-    yield from _table(("Status", "Samples", "Share"), ((s.name, s.n, s.share) for s in h.legend))
+    yield from table(("Figure", "Value", "How to read it"), ((f.name, f.value, f.note) for f in h.figures))
+    yield from table(("Status", "Samples", "Share"), ((s.name, s.n, s.share) for s in h.legend))
     if h.rules:
         yield "## Did it pass?\n"
         rows = ((r.rule, r.status, r.value, r.threshold, r.reason) for r in h.rules)
-        yield from _table(("Rule", "Judged", "Value", "Asked", "Why"), rows)
+        yield from table(("Rule", "Judged", "Value", "Asked", "Why"), rows)
 
 
 def _belief(b: Belief) -> Iterator[str]:
@@ -90,19 +90,19 @@ def _belief(b: Belief) -> Iterator[str]:
     if b.story.chapters:
         yield f"{plain(b.story.lead)}\n"
         chapters = ((c.head, c.text, c.because, c.robust) for c in b.story.chapters)
-        yield from _table(("Step", "What", "Because", "Robust accuracy"), chapters)
+        yield from table(("Step", "What", "Because", "Robust accuracy"), chapters)
     findings = ((f.status, f.severity, f.title, f.explanation, f.advice) for f in b.findings)
-    yield from _table(("Finding", "Severity", "Looked for", "Seen", "What to do"), findings)
+    yield from table(("Finding", "Severity", "Looked for", "Seen", "What to do"), findings)
     for group in b.quiet:
         named = f": {', '.join(plain(f.title) for f in group.findings)}" if group.open else ""
         yield f"{plain(group.title)}{named}.\n"
     yield f"{plain(b.twin.source)}\n"
     stand_ins = ((s.operator, s.name, s.meaning) for s in b.twin.stand_ins)
-    yield from _table(("Operator", "Stand-in", "What it does"), stand_ins)
+    yield from table(("Operator", "Stand-in", "What it does"), stand_ins)
     if b.twin.advice:
         yield f"{plain(b.twin.advice)}\n"
     agreement = ((f.inputs, f.n, f.agreement, f.difference) for f in b.twin.fidelity)
-    yield from _table(("Twin and file on", "n", "Same label", "Largest score difference"), agreement)
+    yield from table(("Twin and file on", "n", "Same label", "Largest score difference"), agreement)
     yield f"{plain(b.twin.note)}\n"
 
 
@@ -117,7 +117,7 @@ def _classes(c: Classes) -> Iterator[str]:
         row += [line.certified] if c.certified else []
         row += [line.distance] if c.distances else []
         rows.append((*row, line.into))
-    yield from _table((*heads, "Most often becomes"), rows)
+    yield from table((*heads, "Most often becomes"), rows)
     if len(c.rows) > CLASSES:
         yield f"The {CLASSES} weakest classes are shown.\n"
     if c.note:
@@ -129,13 +129,13 @@ def _pairs(w: Weakness) -> Iterator[str]:
         yield f"{plain(w.why_no_pairs)}\n"
     if w.pairs is None:
         rows = [(c.source, c.into, f"{c.n} of {c.own}") for c in w.confusions.rows]
-        yield from _table(("Class", "Becomes", "Examples"), rows)
+        yield from table(("Class", "Becomes", "Examples"), rows)
         yield f"{plain(w.confusions.note)}\n"
         return
     yield f"{plain(w.pairs.lead)}\n"
     heads = ("From", "To", "Within epsilon", "Interval", "Median distance")
     best = (w.pairs.numbers or w.pairs.easiest)[:PAIRS]
-    yield from _table(heads, ((p.source, p.target, p.broken, p.interval, p.distance) for p in best))
+    yield from table(heads, ((p.source, p.target, p.broken, p.interval, p.distance) for p in best))
     yield f"{plain(w.pairs.note)}\n"
     if w.pairs.prediction:
         yield f"{plain(w.pairs.prediction)}\n"
@@ -152,7 +152,7 @@ def _protected(harm: Harm | None) -> Iterator[str]:
         return
     rows = ((r.name, r.into, r.n, r.clean, r.broken, r.reached, r.precision, r.cost) for r in harm.rows)
     heads = ("Must not happen", "Into", "n", "Without attack", "With attack", "Went for it", "Precision", "Cost")
-    yield from _table(heads, rows)
+    yield from table(heads, rows)
     if harm.risk:
         yield f"{plain(harm.risk)}\n"
 
@@ -160,7 +160,7 @@ def _protected(harm: Harm | None) -> Iterator[str]:
 def _effort(e: Effort) -> Iterator[str]:
     yield f"{plain(e.lead)}\n"
     heads = ("Stage", "Result", "Left", "Entered", "Broke", "Forwards", "Backwards", "Queries", "Time")
-    yield from _table(
+    yield from table(
         heads,
         (
             (s.name, s.status, s.left, s.entered, s.broken, s.forwards, s.backwards, s.queries, s.seconds)
@@ -183,7 +183,8 @@ def _steps(steps: Iterable[StepLine]) -> Iterator[str]:
     yield ""
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """The lines of a table, none where there are no rows; an empty one ends it."""
     body = [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
     if body:
         yield f"| {' | '.join(heads)} |"
