@@ -72,3 +72,9 @@ def test_protected_by_hand() -> None:
 def test_a_class_that_is_never_answered_has_no_precision() -> None:
     never: Sequence[Outcome] = [outcome(0, 0, 1)]
     assert protected(STOP[1], list(never), Runs(), 0.1).precision is None
+
+
+def test_the_costliest_counts_in_whatever_order_the_runs_come() -> None:
+    outcomes = [outcome(0, 0, 0)]
+    for order in (((0, 2, 0.02), (0, 1, 0.05)), ((0, 1, 0.05), (0, 2, 0.02))):
+        assert risk(outcomes, runs(*order), 0.1, STOP).costliest == 20
