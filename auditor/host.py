@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from auditor.target import Target, TargetOptions
 
 GROUP = "advaudit"
-REPORTERS = ("auditor.reports.html", "auditor.reports.markdown", "auditor.reports.tables")
+REPORTERS = tuple(f"auditor.reports.{name}" for name in ("html", "markdown", "tables", "junit", "sarif"))
 
 
 def _modules(package: str) -> list[str]:

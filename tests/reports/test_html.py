@@ -174,4 +174,6 @@ def test_the_reporters_are_registered() -> None:
         "html": "report.html",
         "markdown": "report.md",
         "csv": "tables",
+        "junit": "junit.xml",
+        "sarif": "advaudit.sarif",
     }
