@@ -79,13 +79,13 @@ def _weak(record: Record) -> Iterator[Step]:
     for one in record.hardness.protected if record.hardness else []:
         if one.n and not one.tried and record.hardness and record.hardness.n:
             yield Step(
-                what=f"Find out whether {class_name(one.label, _names(record))} is protected: no run went that way.",
+                what=f"Find out whether {class_name(one.label, record.names)} is protected: no run went that way.",
                 why="Too few samples of it were sent towards other classes.",
                 command=again(record, "--hardness"),
             )
         if one.broken or one.got_there:
-            name = class_name(one.label, _names(record))
-            into = "another class" if one.into is None else class_name(one.into, _names(record))
+            name = class_name(one.label, record.names)
+            into = "another class" if one.into is None else class_name(one.into, record.names)
             count = f"{one.got_there} of {one.tried} runs" if one.got_there else f"{one.broken} of {one.n} samples"
             yield Step(
                 what=f"Protect {name}: attackers turn it into {into}, which costs {one.cost:g} times another error.",
@@ -106,7 +106,7 @@ def _weak(record: Record) -> Iterator[Step]:
     row = weakest(record)
     if row is not None and row.turns_into is not None and row.robust_accuracy is not None:
         behind = m.robust_accuracy - row.robust_accuracy
-        name, into = (class_name(k, _names(record)) for k in (row.label, row.turns_into))
+        name, into = (class_name(k, record.names) for k in (row.label, row.turns_into))
         became = [o for o in record.outcomes if o.label == row.label and o.adversarial_label is not None]
         most = sum(o.adversarial_label == row.turns_into for o in became)
         if behind > WEAK and row.n >= FEW and len(became) >= SEEN:
@@ -158,7 +158,3 @@ def again(record: Record, *options: str) -> str:
         elif name not in {*VALUED, *DROPPED} | named:
             kept.append(word)
     return shlex.join([*kept, *options, "--out", f"advaudit-out/{slug(record.model.name)}-again"])
-
-
-def _names(record: Record) -> tuple[str, ...] | None:
-    return tuple(record.class_names) if record.class_names else None

@@ -106,7 +106,7 @@ def contrast(baseline: Record, other: Record, called: tuple[str, str], *, across
             "give --across-threats."
         )
     found, left_out = pairs(baseline, other)
-    class_names = tuple(baseline.class_names) if baseline.class_names else None
+    class_names = baseline.names
     lost = [_flip(mine, theirs, theirs, class_names) for mine, theirs in found if _robust(mine) > _robust(theirs)]
     gained = [_flip(mine, theirs, mine, class_names) for mine, theirs in found if _robust(mine) < _robust(theirs)]
     robust = _change(found, _robust)

@@ -36,8 +36,7 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     if near != columns(evidence, "near_")["id"].tolist():
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
     _check_pairs(record, columns(evidence, "pair_"))
-    names = tuple(record.class_names) if record.class_names else None
-    rows = by_class(record.outcomes, names)
+    rows = by_class(record.outcomes, record.names)
     if not any(row.misclassified or row.broken or row.certified for row in record.by_class):  # an older record
         rows = [msgspec.structs.replace(row, misclassified=0, broken=0, certified=0) for row in rows]
     if rows != record.by_class or record.samples.n != len(record.outcomes):

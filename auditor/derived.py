@@ -10,6 +10,7 @@ from msgspec import structs
 
 from auditor.curve import correct, curve, ranged, smallest_found
 from auditor.hardness import ClassHardness, Hardness
+from auditor.metrics import by_label
 from auditor.pairs import budgets, median, pairs, prediction
 from auditor.record import Outcome
 from auditor.risk import Confusion, protected, risk
@@ -47,10 +48,7 @@ def derived(
         n=len(set(runs.ids)),
         budgets=budgets(norm, epsilon, features) if cells and epsilon is not None else [],
         pairs=cells,
-        classes=[
-            by_class(measured.get(label), label, [o for o in outcomes if o.label == label], epsilon)
-            for label in sorted({o.label for o in outcomes})
-        ],
+        classes=[by_class(measured.get(label), label, own, epsilon) for label, own in by_label(outcomes).items()],
         robustness=min((a for a in runs.saliency if a is not None), default=None),
         correlation=predicted.hardness,
         correlation_distance=predicted.distance,

@@ -56,8 +56,8 @@ narrower."""
 @dataclass
 class Explored:
     """What was found. rows: stages. why_not: why nothing was looked for beyond epsilon. ranged: positions of the
-    samples whose nearest example was looked for. chosen: of those that went towards classes, `each` of them; runs:
-    columns with positions of samples. points: of runs that got there. share: of the suite's forward equivalents."""
+    samples whose nearest example was looked for. chosen: of those, the ones that went towards classes, `each` of them,
+    which are `all` or the `nearest` targets. reached: those runs. share: of the suite's forward equivalents."""
 
     rows: list[AttackRow] = field(default_factory=list)
     why_not: str | None = None

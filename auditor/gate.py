@@ -66,8 +66,7 @@ def judge(rules: Sequence[Rule], record: Record) -> tuple[list[RuleRow], Verdict
 def judged(record: Record, rules: Sequence[Rule]) -> Record:
     """The record with these rules' judgement, verdict and summary in place of any other."""
     rows, verdict = judge(rules, record)
-    names = tuple(record.class_names) if record.class_names else None
-    summary = summarise(record, names, verdict)
+    summary = summarise(record, record.names, verdict)
     return structs.replace(record, gate=Gate(rules=rows), verdict=verdict, summary=summary)
 
 

@@ -59,8 +59,7 @@ def measure(outcomes: list[Outcome], *, certified: bool) -> Metrics:
 def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None) -> list[ClassRow]:
     """A row for every class that has samples, in the order of the labels."""
     rows = []
-    for label in sorted({outcome.label for outcome in outcomes}):
-        own = [outcome for outcome in outcomes if outcome.label == label]
+    for label, own in by_label(outcomes).items():
         whole = measure(own, certified=False)
         turned = Counter(o.adversarial_label for o in own if o.adversarial_label is not None)
         rows.append(
@@ -78,6 +77,14 @@ def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None) -> list[Cla
             )
         )
     return rows
+
+
+def by_label(outcomes: list[Outcome]) -> dict[int, list[Outcome]]:
+    """The outcomes of each label, in the order of the labels."""
+    found: dict[int, list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.label):
+        found.setdefault(outcome.label, []).append(outcome)
+    return found
 
 
 def class_name(label: int, names: tuple[str, ...] | None) -> str:

@@ -347,6 +347,11 @@ class Record(Struct, frozen=True, kw_only=True):
     """What to do next, the most urgent first."""
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """The classes' names in the order of the labels, None where they have none."""
+        return tuple(self.class_names) if self.class_names else None
+
+    @property
     def blind(self) -> bool:
         """Whether the attacker was to have gradients, and none was followed: for lack of a twin, or of an attack."""
         if self.threat.access != "gradient" or self.threat.norm == "spatial":

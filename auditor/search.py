@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import msgspec
 import numpy as np
@@ -122,16 +123,22 @@ class Search:
         tally.begin(entrants, int(ledger.broken.sum()))
         size = self.execution.chunk(self.samples.inputs[0].size)
         for start in range(0, len(entrants), size):
-            key = (number, tally.units)
-            result = self.journal.done.get(key)
-            if result is None:
-                tick = self._ticker(stage, tally, ledger, start)
-                result = self.unit(number, stage, entrants[start : start + size], ledger, tally.rounds, tick)
-                self.journal.write(key, result)
-            while result.width and result.width < self.width:
-                self.narrowings.append(self.width)  # what a stopped scan had found out
+            tick = self._ticker(stage, tally, ledger, start)
+            own = entrants[start : start + size]
+            play = partial(self.unit, number, stage, own, ledger, tally.rounds, tick)
+            result = self.journalled((number, tally.units), play)
             ledger.apply(number, result)
             tally.add(result)
+
+    def journalled(self, key: tuple[int, int], play: Callable[[], UnitResult]) -> UnitResult:
+        """The unit of this key: as the journal has it, else played and written there."""
+        result = self.journal.done.get(key)
+        if result is None:
+            result = play()
+            self.journal.write(key, result)
+        while result.width and result.width < self.width:
+            self.narrowings.append(self.width)  # what a stopped scan had found out
+        return result
 
     def _ticker(self, stage: Stage, tally: Tally, ledger: Ledger, offset: int) -> Tick:
         """What tells listeners how far a unit is that begins with this sample of the round."""

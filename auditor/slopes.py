@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from auditor.access import Access
-from auditor.threat import Norm
+from auditor.hyperplane import DUAL
 from auditor.towards import Reached
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ EXACT = 32
 """Classes up to which the whole Jacobian is computed; where there are more, its norm is estimated from `DRAWS` random
 directions (unbiased in its square), and the linear distance is to the `NEAR` best of the other classes."""
 DRAWS, NEAR = 16, 5
-DUAL = {Norm.LINF: 1.0, Norm.L2: 2.0, Norm.L1: float("inf")}
-"""The p of each norm's dual; l0 has none."""
 
 
 @dataclass(frozen=True)

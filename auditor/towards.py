@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -92,15 +93,14 @@ class Towards:
         size = search.execution.chunk(search.samples.inputs[0].size)
         for start in range(0, len(index), size):
             own = index[start : start + size]
-            key = (self.number, tally.units)
-            result = search.journal.done.get(key)
-            if result is None:
-                ledger = Ledger.of(search.samples, np.ones(len(index), bool))
-                ledger.broken |= self.ledger.broken[index]
-                result = search.unit(self.number, self.stage, np.arange(start, start + len(own)), ledger)
-                result = replace(result, index=own)
-                search.journal.write(key, result)
-            yield result
+            play = partial(self._unit, search, index, np.arange(start, start + len(own)))
+            yield search.journalled((self.number, tally.units), play)
+
+    def _unit(self, search: Search, index: np.ndarray, rows: np.ndarray) -> UnitResult:
+        """Some of these samples, by their rows among them."""
+        ledger = Ledger.of(search.samples, np.ones(len(index), bool))
+        ledger.broken |= self.ledger.broken[index]
+        return replace(search.unit(self.number, self.stage, rows, ledger), index=index[rows])
 
     def _towards(self, target: int, index: np.ndarray) -> Search:
         """The search of these samples with that class for its goal."""

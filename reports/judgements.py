@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from auditor.entry import Entry
-from auditor.record import Finding, FindingStatus, Record, RuleRow, Verdict
+from auditor.record import Record, RuleRow, Verdict
 
 from .numbers import known
 from .text import clean
@@ -29,11 +29,6 @@ def judgements(record: Record) -> list[RuleRow]:
     if not rows and record.verdict is not None:
         rows = [EMPTY]
     return rows if record.complete else [*rows, UNFINISHED]
-
-
-def raised(record: Record) -> list[Finding]:
-    """The findings that were raised, in the order of the record."""
-    return [finding for finding in record.findings if finding.status == FindingStatus.RAISED]
 
 
 def numbered(names: Iterable[str]) -> Iterator[str]:

@@ -13,9 +13,10 @@ from xml.etree import ElementTree as ET
 
 from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
-from auditor.record import Finding, Record, RuleRow, Severity, Verdict
+from auditor.obscurity import doubts
+from auditor.record import Finding, Record, RuleRow, Verdict
 
-from .judgements import NO_RULE, judgements, line, numbered, raised, sentence, titles
+from .judgements import NO_RULE, judgements, line, numbered, sentence, titles
 
 FILENAME = "junit.xml"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -50,8 +51,8 @@ def _suite(root: ET.Element, title: str, record: Record) -> None:
     suite.set("errors", str(counts[ERROR]))
     suite.set("skipped", str(counts[SKIPPED]))
     suite.set("time", _seconds(_spent(record)))
-    if doubts := [_doubt(finding) for finding in raised(record) if finding.severity != Severity.INFO]:
-        ET.SubElement(suite, "system-out").text = "\n".join(doubts)
+    if told := [_doubt(finding) for finding in doubts(record.findings)]:
+        ET.SubElement(suite, "system-out").text = "\n".join(told)
 
 
 def _cases(suite: ET.Element, title: str, record: Record) -> None:

@@ -12,7 +12,7 @@ from .text import NAME, shorten
 
 def naming(record: Record, most: int = NAME) -> Callable[[int], str]:
     """What a record calls its labels: their names, cut to `most` characters, or their numbers."""
-    names = tuple(record.class_names) if record.class_names else None
+    names = record.names
     return lambda label: shorten(class_name(label, names), most)
 
 

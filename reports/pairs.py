@@ -9,6 +9,7 @@ from auditor.hardness import Hardness, Pair
 from auditor.rates import MISSING
 from auditor.record import Record
 
+from .classes import FAR
 from .matrix import FEW, LEAST, MOST, Matrix, distances, success
 from .names import in_words, naming
 from .numbers import amount, count, interval, known, percent
@@ -21,7 +22,6 @@ ENDS = 15
 """Easiest and hardest pairs that are listed where no matrix is."""
 STRONG, SOME = 0.7, 0.4
 """Rank correlations from which a prediction gives the order, and from which it gives some of it."""
-FAR = "beyond reach"
 
 
 @dataclass(frozen=True, kw_only=True)

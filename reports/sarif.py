@@ -23,9 +23,10 @@ from auditor.entry import Entry
 from auditor.errors import UsageError
 from auditor.gate import METRICS, Rule
 from auditor.hookspecs import hookimpl
+from auditor.obscurity import raised
 from auditor.record import Finding, Record, RuleRow, Severity, Verdict
 
-from .judgements import judgements, line, model, numbered, numbers, raised, sentence
+from .judgements import judgements, line, model, numbered, numbers, sentence
 from .numbers import real
 from .text import clean, shorten
 
@@ -101,7 +102,7 @@ def _found(record: Record) -> Iterator[Found]:
             rule = _rule(f"gate/{kind}", f"What the gate asks of the {_spelt(kind)}", "", EVADE)
             at = (record.config, _line(lines, row, record)) if record.config else (record.model.path, 1)
             yield _at(record, at, rule, row, key=row.rule, level=LEVELS[row.status], told=sentence(row))
-    for finding in raised(record):
+    for finding in raised(record.findings):
         source = f" Source: {finding.source.removesuffix('.')}." if finding.source else ""
         rule = _rule(f"check/{line(finding.id)}", finding.title, finding.advice + source, finding.technique)
         told = f"{finding.title}. {finding.explanation} {finding.advice}"

@@ -22,6 +22,7 @@ from auditor.hookspecs import hookimpl
 from auditor.metrics import class_name
 from auditor.record import Record, Spent
 
+from .judgements import numbered
 from .text import clean
 
 FOLDER = "tables"
@@ -49,7 +50,9 @@ def render(entries: list[Entry]) -> dict[str, str]:
     """The tables of these records. With several, a first column `record` says whose a row is: model and threat."""
     if len(entries) == 1:
         return tables(entries[0])
-    named = dict(zip(_names(entries), (entry.record for entry in entries), strict=True))
+    records = [entry.record for entry in entries]
+    called = numbered(f"{record.model.name or record.model.path} {record.threat.name}" for record in records)
+    named = dict(zip(called, records, strict=True))
     return {
         f"{name}.csv": _csv(
             ("record", *table.columns), ((own, *row) for own, record in named.items() for row in table.rows(record))
@@ -77,17 +80,8 @@ def _csv(columns: tuple[str, ...], rows: Iterable[Row]) -> str:
     return file.getvalue()
 
 
-def _names(entries: list[Entry]) -> Iterator[str]:
-    """A name for each record, numbered where several would have the same."""
-    seen: dict[str, int] = {}
-    for entry in entries:
-        name = f"{entry.record.model.name or entry.record.model.path} {entry.record.threat.name}"
-        seen[name] = seen.get(name, 0) + 1
-        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
-
-
 def _class(record: Record, label: int | None) -> str | None:
-    return None if label is None else class_name(label, tuple(record.class_names or ()))
+    return None if label is None else class_name(label, record.names)
 
 
 def _json(value: Any) -> str:

@@ -10,6 +10,7 @@ import pytest
 from auditor.bench import linear_bench
 from auditor.events import StageFinished
 from auditor.host import Host
+from auditor.journal import Journal
 from auditor.ledger import Ledger
 from auditor.suite import make_stage
 from auditor.threat import ThreatModel
@@ -57,3 +58,17 @@ def test_a_run_without_an_example_has_no_point() -> None:
     reached.add(3, 2, 0.5, np.ones(2))
     assert reached.distance == [pytest.approx(np.inf), 0.5]
     assert list(reached.points) == [1]
+
+
+def test_a_resumed_search_knows_how_many_rows_fitted_into_memory(tmp_path: Path) -> None:
+    made = linear_bench(classes=3, n=8, threat=ThreatModel(epsilon=0.1))
+    search = made.search(tmp_path)
+    search.narrowings.append(search.width)
+    half = search.width
+    wanted = {0: np.flatnonzero(made.samples.labels != 0)}
+    Towards(search, Ledger.of(made.samples, np.ones(8, bool)), STAGE, 0).play(wanted)
+    again = made.search(tmp_path / "other")
+    again.journal.done.update(Journal(tmp_path, {}, resume=True).done)
+    assert again.width == 2 * half
+    Towards(again, Ledger.of(made.samples, np.ones(8, bool)), STAGE, 0).play(wanted)
+    assert again.width == half
