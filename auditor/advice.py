@@ -22,7 +22,8 @@ SEEN = 5
 WEAK = 0.1
 """How far below the whole model's robust accuracy a class, or how often a natural error, is worth a step."""
 CHEAP = ("quick",)
-VALUED, DROPPED = ("--suite", "--attack", "--out"), ("--resume", "--overwrite", "--no-escalate")
+VALUED = ("--suite", "--attack", "--out")
+DROPPED = ("--resume", "--overwrite", "--no-escalate", "--sequential", "--no-sequential")
 """Options that a new scan does not take over from the old one: with a value, and without."""
 
 
@@ -36,7 +37,13 @@ def next_steps(record: Record) -> list[Step]:
 def _unknown(record: Record) -> Iterator[Step]:
     n = len(record.outcomes)
     unknown = sum(record.metrics.statuses[status] for status in OPEN)
-    if unknown:
+    if record.drawn is not None and record.drawn.settled is not None:
+        yield Step(
+            what="Scan all samples for the whole picture: a closer number, and where it is weak.",
+            why="This scan stopped as soon as its gate was settled, and looked for no more.",
+            command=again(record, "--no-sequential"),
+        )
+    elif unknown:
         yield Step(
             what=f"Get all samples judged: {unknown} of {n} were not attacked or ended in an error.",
             why="Nothing is known of them, and the upper bound has to count them as robust.",

@@ -107,6 +107,11 @@ def plugins_dir(command: Any) -> Any:
     default=None,
     help="Look for each class's distances and confusions; default yes, with a suite.",
 )
+@click.option(
+    "--sequential/--no-sequential",
+    default=None,
+    help="Draw samples in random order, until the gate is settled; default no.",
+)
 @click.option("--deep", is_flag=True, help="Also run the checks that cost much.")
 @click.option("--surrogate", "surrogates", multiple=True, metavar="FILE", help="A model to transfer from; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The record's directory; default advaudit-out/STEM.")
@@ -175,27 +180,43 @@ def compare(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | Non
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path), help="The policy: an audit.toml with [[gate]] tables.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
-def gate(record: Path, config: Path | None, fail_under: float | None) -> int:
-    """Judge an old RECORD by a policy, without the model."""
-    from auditor.config import read_config
-    from auditor.entry import check_whole, read_record
-    from auditor.gate import Rule, judged
-    from auditor.verdict import exit_code, tell
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="Also write reports of the judged RECORDS.")
+@click.option("--out", type=click.Path(path_type=Path), help="Their directory; default: the first record's.")
+@plugins_dir
+def gate(
+    records: tuple[Path, ...],
+    config: Path | None,
+    fail_under: float | None,
+    formats: tuple[str, ...],
+    out: Path | None,
+    plugins_dir: Path | None,
+) -> int:
+    """Judge old RECORDS by a policy, without the model.
+
+    The records stay as they are. Several share the policy, each is judged by the rules for its threat.
+    """
+    from auditor.config import Config, read_config
+    from auditor.rejudge import rejudge
+    from auditor.verdict import exit_code, tell, worst
 
     if config is None and fail_under is None:
         raise UsageError("A gate needs a policy: give --config FILE or --fail-under X.")
-    rules = [] if config is None else list(read_config(config).gate)
-    if fail_under is not None:
-        rules.append(Rule(metric="robust_accuracy", at_least=fail_under))
-    found = read_record(record)
-    check_whole(found, record if record.is_dir() else record.parent)
-    result = judged(found, rules)
-    for line in tell(result):
-        click.echo(line)
-    return exit_code(result.verdict)
+    policy = (Config() if config is None else read_config(config)).rules(config, fail_under)
+    entries = rejudge(records, policy)
+    for entry in entries:
+        for line in tell(entry.record):
+            click.echo(line)
+    if formats:  # whoever wants none does not wait for what renders them
+        from auditor.host import REPORTERS, Host
+        from auditor.rendering import render
+
+        host = Host.load(folder=plugins_dir, bundled=REPORTERS)
+        for path in render(host, entries, formats, out or entries[0].folder):
+            click.echo(path)
+    return exit_code(worst([entry.record.verdict for entry in entries]))
 
 
 @main.command()

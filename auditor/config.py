@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct, field
 
 from auditor.errors import UsageError
-from auditor.gate import Rule
+from auditor.rule import ALPHA, Policy, Rule
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FILE = "audit.toml"
 
@@ -71,7 +74,7 @@ class SearchTable(Table, frozen=True, kw_only=True):
     with stages of one's own. deep: whether checks that cost much run. surrogates: files to transfer from.
     hardness: whether each class's distances and confusions are looked for; where it is left out, as for escalate.
     distances: the minimum-norm attack that does so, `NAME:option=value,…` as for --attack; the one that fits the norm
-    where it is left out.
+    where it is left out. sequential: draw samples in random order until the gate is settled.
     """
 
     suite: str | None = None
@@ -84,6 +87,7 @@ class SearchTable(Table, frozen=True, kw_only=True):
     surrogates: list[str] = []
     hardness: bool | None = None
     distances: str = ""
+    sequential: bool = False
 
 
 class ProtectTable(Table, frozen=True, kw_only=True):
@@ -107,8 +111,14 @@ class RunTable(Table, frozen=True, kw_only=True):
     memory: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 8 << 30
 
 
+class PolicyTable(Table, frozen=True, kw_only=True):
+    """[policy] alpha: the chance that the rules which speak of chance share, see `auditor.gate`."""
+
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = ALPHA
+
+
 class Config(Table, frozen=True, kw_only=True):
-    """A whole audit.toml. folder: where it lies, which its paths are relative to."""
+    """A whole audit.toml."""
 
     model: ModelTable = field(default_factory=ModelTable)
     samples: SamplesTable = field(default_factory=SamplesTable)
@@ -118,7 +128,19 @@ class Config(Table, frozen=True, kw_only=True):
     defense: list[dict[str, Any]] = field(default_factory=list)
     protect: list[ProtectTable] = field(default_factory=list)
     run: RunTable = field(default_factory=RunTable)
+    policy: PolicyTable = field(default_factory=PolicyTable)
     gate: list[Rule] = field(default_factory=list)
+
+    def rules(self, path: Path | None, fail_under: float | None) -> Policy:
+        """The gate's policy. path: of the file that this was read from. fail_under: of the command line."""
+        also = [] if fail_under is None else [Rule(metric="robust_accuracy", at_least=fail_under)]
+        return Policy(
+            rules=list(self.gate),
+            alpha=self.policy.alpha,
+            protected=[table.label for table in self.protect],
+            path=os.fsencode(path).decode("utf-8", "replace") if path else "",
+            also=also,
+        )
 
 
 def read_config(path: Path) -> Config:
@@ -147,6 +169,8 @@ def read_array(value: str | list[Any] | None, folder: Path, key: str) -> np.ndar
     """A list, or the `.npy` file it names. Raises UsageError where the file can't be read."""
     if value is None:
         return None
+    import numpy as np  # the gate starts without it
+
     if not isinstance(value, str):
         return np.asarray(value)
     try:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from math import prod
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from auditor.curve import curve, median_distance
-from auditor.derived import derived
 from auditor.errors import RecordError
 from auditor.hardness import Runs
 from auditor.metrics import by_class, measure
 from auditor.record import Record, Status
 from auditor.risk import Confusion
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COLUMNS = ("id", "x", "x_adv", "label", "adversarial_label")
 
@@ -36,14 +38,15 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     if near != columns(evidence, "near_")["id"].tolist():
         raise RecordError("The record's nearest examples and those of the evidence differ; one of the two was changed.")
     _check_pairs(record, columns(evidence, "pair_"))
-    rows = by_class(record.outcomes, record.names)
+    rows = by_class(record.outcomes, record.names, record.drawn)
     if not any(row.misclassified or row.broken or row.certified for row in record.by_class):  # an older record
         rows = [msgspec.structs.replace(row, misclassified=0, broken=0, certified=0) for row in rows]
     if rows != record.by_class or record.samples.n != len(record.outcomes):
         raise RecordError("The record's classes are not those of its outcomes; one of the two was changed.")
     _check_threat(record)
     epsilon = record.threat.epsilon
-    measured = measure(record.outcomes, certified=record.metrics.certified_accuracy is not None)
+    certified = record.metrics.certified_accuracy is not None
+    measured = measure(record.outcomes, certified=certified, drawn=record.drawn)
     told = msgspec.structs.replace(measured, median_distance=median_distance(record.outcomes, epsilon))
     if told != record.metrics or curve(record.outcomes, epsilon) != record.curve:
         raise RecordError("The record's metrics or curve are not those of its outcomes; one of the two was changed.")
@@ -95,6 +98,8 @@ def _check_pairs(record: Record, evidence: dict[str, np.ndarray]) -> None:
     most = max(Counter(runs.ids).values(), default=0)
     if not sound or most > known.each or len(set(zip(runs.ids, runs.targets, strict=True))) < len(runs.ids):
         raise RecordError("The record's runs towards a class can't have been played; they were changed.")
+    from auditor.derived import derived  # it brings scipy, which records without runs are checked without
+
     again = derived(
         known,
         record.outcomes,

@@ -139,6 +139,22 @@ def believe(inquiry: Inquiry, attacks: list[AttackRow], *, escalate: bool) -> tu
     )
 
 
+def trusting(inquiry: Inquiry) -> Belief:
+    """What to believe before anything was asked, where no doubt is to stand in the way."""
+    return Belief(findings=[], masking="none", trust="sound", story=[], fidelity=inquiry.fidelity(), spent=Spent())
+
+
+def unasked(inquiry: Inquiry, attacks: list[AttackRow]) -> tuple[list[AttackRow], Belief]:
+    """What to believe of a gate that breaks alone have failed: they are proofs, so nothing is asked, and nothing known
+    about the model beyond them."""
+    text = "The gate had failed by then: what is broken needs no trust, so no checks were made."
+    ran = [row.name for row in attacks if row.status == "ran"]
+    chapter = Chapter(kind="claimed", text=text, robust_accuracy=inquiry.ledger.robust_accuracy, stages=ran)
+    return list(attacks), Belief(
+        findings=[], masking="unknown", trust="unknown", story=[chapter], fidelity=inquiry.fidelity(), spent=Spent()
+    )
+
+
 def doubted(findings: list[Finding], accuracy: float) -> Chapter:
     """What raised doubt."""
     return Chapter(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from auditor.access import Access
 from auditor.certificates import certify
 from auditor.chance import CHANCE
-from auditor.escalation import believe
+from auditor.escalation import believe, trusting, unasked
 from auditor.events import Finished, Listener, Notice, Observed
 from auditor.explore import explore, left_out
 from auditor.folder import Folder, finished
@@ -18,10 +20,12 @@ from auditor.measured import measured
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.prepare import check_accuracy, load, tell_duration
-from auditor.record import Record
+from auditor.record import Record, Verdict
+from auditor.regression import check_baselines
 from auditor.search import Search
 from auditor.stand_ins import stand_ins
 from auditor.verify import Verifier
+from auditor.watch import draw
 from auditor.weigh import weigh
 from auditor.write import compose
 
@@ -35,9 +39,10 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     """
     CHANCE.begin(job.seed, "load")
     target, samples, region = load(job)
+    check_baselines(job.policy, job.threat.title, str(job.threat.norm), samples.digest)
     plan = job.plan(target, samples)
-    if (known := finished(job, plan)) is not None:
-        return judged(known, job.rules)
+    if (done := finished(job, plan)) is not None:
+        return judged(done, job.policy)
     CHANCE.begin(job.seed, "observation")
     observation = observe(target, samples)
     correct = check_accuracy(job, target, samples, observation)
@@ -69,18 +74,24 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
         )
         tell_duration(job, search, ledger, listen)
 
-        attacks = search.play(job.suite, ledger)
+        known, drawn = partial(settle, samples, job.threat, observation, proved=certificates), None
+        told = partial(compose, job, host, search, plan, certificates=certificates, why_no_twin=seen.why_none)
+        if job.sequential:
+            belief = trusting(Inquiry(host, search, ledger, observation, seen))
+            blank = told(outcomes=[], evidence={}, attacks=[], belief=belief)
+            attacks, drawn, ledger = draw(job, search, ledger, blank, known)
+        else:
+            attacks = search.play(job.suite, ledger)
         explored = explore(search, ledger, attacks, host.attacks, job) if job.hardness else left_out(job)
         attacks += explored.rows if explored else []
         inquiry = Inquiry(host, search, ledger, observation, seen, deep=job.deep)
-        attacks, belief = believe(inquiry, attacks, escalate=job.escalate)
+        failed = drawn is not None and drawn.settled is Verdict.FAILED
+        attacks, belief = unasked(inquiry, attacks) if failed else believe(inquiry, attacks, escalate=job.escalate)
 
-        outcomes = settle(samples, job.threat, observation, ledger, attacks, certificates)
+        outcomes = known(ledger, attacks)
         proof = evidence(samples, job.threat, ledger, explored)
         hardness = weigh(explored, outcomes, samples, job.threat, job.confusions) if explored else None
-        record = compose(
-            job, host, search, plan, outcomes, proof, attacks, belief, certificates, seen.why_none, hardness
-        )
-        record = folder.finish(judged(record, job.rules), proof, certificates.witness)
+        record = told(outcomes=outcomes, evidence=proof, attacks=attacks, belief=belief, hardness=hardness, drawn=drawn)
+        record = folder.finish(judged(record, job.policy), proof, certificates.witness)
     listen(Finished(summary=record.summary, verdict=record.verdict, folder=str(job.out)))
     return record

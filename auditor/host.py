@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from auditor.target import Target, TargetOptions
 
 GROUP = "advaudit"
-REPORTERS = tuple(f"auditor.reports.{name}" for name in ("html", "markdown", "tables", "junit", "sarif"))
+REPORTERS = tuple(
+    f"auditor.reports.{name}"
+    for name in ("html", "markdown", "tables", "junit", "sarif", "github", "annotations", "gate_text")
+)
 
 
 def _modules(package: str) -> list[str]:

@@ -10,11 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from auditor.access import Access
 from auditor.execution import Execution
-from auditor.gate import Rule
 from auditor.record import Plugin
 from auditor.risk import Confusion
+from auditor.rule import Policy
 from auditor.samples import Samples
 from auditor.suite import Stage, for_norm
 from auditor.target import Target
@@ -29,15 +31,15 @@ class Job:
     """One model, one set of samples, one threat.
 
     model, data: the references, for the record. target, samples: what plugins loaded for them. output: the file's
-    output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient
-    that passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the
-    samples. memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether
-    doubts are answered with further attacks. deep: whether checks that cost much run. hardness: whether distances
-    are looked for, with the attack `distances`, or the one that fits; asked: the user said so. confusions: that the
-    user protects. suite_name: of the stages, empty for the user's own. config: the audit.toml that was read, empty
-    for none. surrogates: stand-ins to transfer from. go_on: scan even where the clean accuracy is near chance. out:
-    the record's directory. resume, overwrite: what may happen to one that is there. command: how to repeat it.
-    plugins: those that were loaded, which a resumed scan must share.
+    output that was asked for. suite: the stages. access: the most that attacks may use. leak: share of a gradient that
+    passes where a quantised value saturates. labels: `given` or `predicted`. limit: a seeded subset of the samples.
+    memory: bytes that one batch of the twin may take. certify: whether certifiers run. escalate: whether doubts are
+    answered with further attacks. sequential: draw samples until the policy is settled. deep: whether checks that cost
+    much run. hardness: whether distances are looked for, with the attack `distances`, or the one that fits; asked: the
+    user said so. confusions: that the user protects. suite_name: of the stages, empty for the user's own. config: the
+    audit.toml that was read, empty for none. surrogates: stand-ins to transfer from. go_on: scan even where the clean
+    accuracy is near chance. out: the record's directory. resume, overwrite: what may happen to one that is there.
+    command: how to repeat it. plugins: those that were loaded, which a resumed scan must share.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Job:
     certify: bool = True
     escalate: bool = True
     deep: bool = False
+    sequential: bool = False
     hardness: bool = True
     asked: bool = False
     distances: str = ""
@@ -69,7 +72,7 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     defenses: list[Defense] = field(default_factory=list)
-    rules: list[Rule] = field(default_factory=list)
+    policy: Policy = field(default_factory=Policy)
     command: str = ""
     plugins: list[Plugin] = field(default_factory=list)
 
@@ -107,7 +110,7 @@ class Job:
             "deep": self.deep,
             "surrogates": [surrogate.sha256 for surrogate in self.surrogates],
             "versions": versions(),
-        }
+        } | ({"sequential": msgspec.to_builtins(self.policy)} if self.sequential else {})  # it decides when to stop
 
     def for_threat(self, threat: ThreatModel, out: Path) -> Job:
         """The same job for another threat, in its own directory, with the stages that are meant for its norm."""

@@ -83,8 +83,9 @@ class Lab:
     # which samples
 
     def some(self, most: int = 128) -> Array:
-        """So many correctly classified samples at most, drawn uniformly by the seed; their positions, in order."""
-        return self.draw(np.flatnonzero(self.ledger.correct), most)
+        """So many correctly classified samples at most, drawn uniformly by the seed; their positions, in order. Of a
+        sequential scan, of those that it drew."""
+        return self.draw(np.flatnonzero(self.ledger.worth_a_look), most)
 
     def standing(self, most: int = 128) -> Array:
         """The same of those that nothing has broken so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,12 +47,14 @@ class UnitResult:
 class Ledger:
     """Per sample, `[n]`: what is known and what was spent.
 
+    counts: whose numbers are told, examined: whom checks look at; None for all.
     ids: of the samples, which break ties. correct: classified correctly when clean, so worth attacking. spared:
     certified and not drawn to be attacked all the same. broken: an adversarial example was verified. full: some attack
     ran its full budget. met: some attack was tried on it. lost: the target was lost while it was being judged. stage:
-    number of the stage that broke it, -1 for none. margin, best: the smallest margin found and its point. nearest,
-    nearest_label, nearest_point: what distance stages found, infinite, -1 and absent where they found nothing. ranged:
-    a distance stage ran its full budget on it.
+    number of the stage that broke it, -1 for none. margin, best: the smallest margin found and its point. clean: the
+    margin before any attack, NaN until a stage wants to know (`auditor.clean`). nearest, nearest_label, nearest_point:
+    what distance stages found, infinite, -1 and absent where they found nothing. ranged: a distance stage ran its full
+    budget on it.
     """
 
     ids: np.ndarray
@@ -66,6 +68,7 @@ class Ledger:
     label: np.ndarray
     distance: np.ndarray
     margin: np.ndarray
+    clean: np.ndarray
     best: np.ndarray
     spent: np.ndarray
     adversarial: dict[int, np.ndarray]
@@ -73,6 +76,8 @@ class Ledger:
     nearest_label: np.ndarray
     nearest_point: dict[int, np.ndarray]
     ranged: np.ndarray
+    counts: np.ndarray | None = None
+    examined: np.ndarray | None = None
 
     @classmethod
     def of(cls, samples: Samples, correct: np.ndarray, spared: np.ndarray | None = None) -> Ledger:
@@ -90,6 +95,7 @@ class Ledger:
             label=np.full(n, -1, np.int64),
             distance=np.full(n, np.nan),
             margin=np.full(n, np.inf),
+            clean=np.full(n, np.nan),
             best=samples.inputs.copy(),
             spent=np.zeros((n, 3), np.int64),
             adversarial={},
@@ -105,9 +111,27 @@ class Ledger:
         return np.flatnonzero(self.correct & ~self.broken & ~self.spared)
 
     @property
+    def worth_a_look(self) -> np.ndarray:
+        """Who is classified correctly and had the full budget, bool `[n]`."""
+        return self.correct if self.examined is None else self.correct & self.examined
+
+    @property
     def robust_accuracy(self) -> float:
-        """Share of all samples that are correct and not broken so far."""
-        return float((self.correct & ~self.broken).sum()) / max(len(self.correct), 1)
+        """Share of the samples that count which are correct and not broken so far."""
+        good = (self.correct & ~self.broken)[... if self.counts is None else self.counts]
+        return float(good.sum()) / max(len(good), 1)
+
+    def only(self, had: np.ndarray, *, counts: bool) -> Ledger:
+        """The ledger in which those alone may have withstood that had their full budget (bool `[n]`) and the others are
+        attacked no more; breaks stay. counts: those alone count, too."""
+        return replace(
+            self,
+            full=self.full & had,
+            met=self.met & had,
+            spared=self.spared | ~had,
+            counts=had if counts else None,
+            examined=had,
+        )
 
     def reach(self, index: np.ndarray) -> str:
         """For how many of these samples an adversarial example is known at some distance, and how far, in words."""
@@ -124,6 +148,17 @@ class Ledger:
         keep = int(np.ceil(share * len(standing)))
         order = np.lexsort((self.ids[standing], self.margin[standing]))
         return np.sort(standing[order[:keep]])
+
+    def fallen(self, index: np.ndarray, near: float) -> np.ndarray:
+        """Whose smallest margin is at most `near` times the clean one, bool `[k]`: each by that sample alone.
+
+        Who has no margin, or none to hold it against, counts as well: nothing says that it is far. So does a clean
+        margin of 0 or less, where the twin is wrong before any attack.
+        """
+        margin, clean = self.margin[index], self.clean[index]
+        known = np.isfinite(margin) & (clean > 0)
+        found: np.ndarray = ~known | (margin <= near * np.where(known, clean, 0.0))
+        return found
 
     def apply(self, stage: int, result: UnitResult) -> None:
         """Enter the result of a unit of work."""

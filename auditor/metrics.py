@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
+from math import inf, sqrt
 
-import numpy as np
-from scipy.stats import binomtest
-
-from auditor.record import ClassRow, Metrics, Outcome, Record, Status
+from auditor.record import ClassRow, Drawn, Metrics, Outcome, Record, Status
 
 GOOD = (Status.WITHSTOOD, Status.CERTIFIED)
 OPEN = (Status.UNATTACKED, Status.ERROR)
 """Statuses that say nothing about the model: an upper bound has to count them as robust."""
 CONFIDENCE = 0.95
+Z = 1.959963984540054
+"""The normal quantile of CONFIDENCE, two-sided: as scipy rounds it, so that intervals of older records stay the same to
+the last bit, and written down, since the gate starts without scipy."""
 
 
 def wilson(k: int, n: int) -> tuple[float, float] | None:
-    """Wilson's score interval at 95 % for k of n (Wilson 1927); None for n = 0."""
+    """Wilson's score interval at 95 % for k of n (Wilson 1927); None for n = 0.
+
+    Raises ValueError unless 0 <= k <= n.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is no share")
     if n == 0:
         return None
-    interval = binomtest(k, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return max(float(interval.low), 0.0), min(float(interval.high), 1.0)
+    share = k / n
+    whole = 2 * (n + Z * Z)
+    middle = (2 * n * share + Z * Z) / whole
+    reach = Z / whole * sqrt(4 * n * share * (1 - share) + Z * Z)
+    return max(middle - reach, 0.0) if k else 0.0, min(middle + reach, 1.0) if k < n else 1.0
+
+
+def anytime(k: int, n: int) -> tuple[float, float] | None:
+    """The same wherever one stops to count: the mixture's confidence sequence at 95 % (`auditor.sequential`)."""
+    if n == 0:
+        return None
+    from auditor.sequential import confidence_sequence
+
+    low, high = confidence_sequence(k, n)
+    return float(low), float(high)
+
+
+def is_correct(outcome: Outcome) -> bool:
+    """Whether the model is right on the clean sample."""
+    return outcome.clean_label == outcome.label
 
 
 def count(outcomes: list[Outcome]) -> dict[str, int]:
@@ -35,32 +58,43 @@ def upper_bound(outcomes: list[Outcome]) -> int:
     return sum(outcome.status in (*GOOD, *OPEN) for outcome in outcomes)
 
 
-def measure(outcomes: list[Outcome], *, certified: bool) -> Metrics:
+def counted(outcomes: list[Outcome], drawn: Drawn | None) -> list[Outcome]:
+    """Those that a scan's numbers are of: of a sequential one that attacked nobody else, the samples that it drew."""
+    if drawn is None or drawn.swept:
+        return outcomes
+    own = set(drawn.ids)
+    return [outcome for outcome in outcomes if outcome.id in own]
+
+
+def measure(outcomes: list[Outcome], *, certified: bool, drawn: Drawn | None = None) -> Metrics:
     """The metrics of a scan. Robust accuracy is None where no sample was judged by any attack or certificate.
 
-    certified: whether any certifier ran; without one the certified accuracy is None, not 0.
+    certified: whether any certifier ran; without one the certified accuracy is None, not 0. drawn: of a sequential
+    scan; what attacks bring about is then of the samples that count, with an interval that holds wherever one stops.
     """
-    n = len(outcomes)
-    counts = count(outcomes)
+    looked, n = counted(outcomes, drawn), len(outcomes)
+    counts = count(looked)
     correct = sum(outcome.clean_label == outcome.label for outcome in outcomes)
-    judged = any(outcome.status in (*GOOD, Status.BROKEN) for outcome in outcomes) or correct == 0
-    robust = upper_bound(outcomes)
+    proved = sum(outcome.status is Status.CERTIFIED for outcome in outcomes)
+    judged = any(outcome.status in (*GOOD, Status.BROKEN) for outcome in looked) or not any(map(is_correct, looked))
+    robust = upper_bound(looked)
     attacked = sum(counts[s] for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
+    span = anytime if drawn is not None and not drawn.swept and len(drawn.ids) < drawn.size else wilson
     return Metrics(
         clean_accuracy=correct / n if n else None,
-        robust_accuracy=robust / n if n and judged else None,
-        robust_accuracy_interval=wilson(robust, n) if judged else None,
-        certified_accuracy=counts[Status.CERTIFIED] / n if n and certified else None,
+        robust_accuracy=robust / len(looked) if looked and judged else None,
+        robust_accuracy_interval=span(robust, len(looked)) if judged else None,
+        certified_accuracy=proved / n if n and certified else None,
         attack_success_rate=counts[Status.BROKEN] / attacked if attacked else None,
         statuses=counts,
     )
 
 
-def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None) -> list[ClassRow]:
-    """A row for every class that has samples, in the order of the labels."""
+def by_class(outcomes: list[Outcome], names: tuple[str, ...] | None, drawn: Drawn | None = None) -> list[ClassRow]:
+    """A row for every class that has samples that count, in the order of the labels."""
     rows = []
-    for label, own in by_label(outcomes).items():
-        whole = measure(own, certified=False)
+    for label, own in by_label(counted(outcomes, drawn)).items():
+        whole = measure(own, certified=False, drawn=drawn)
         turned = Counter(o.adversarial_label for o in own if o.adversarial_label is not None)
         rows.append(
             ClassRow(
@@ -112,9 +146,3 @@ def by_weakness(record: Record) -> list[ClassRow]:
         )
 
     return sorted(record.by_class, key=key)
-
-
-def smallest(values: np.ndarray) -> float | None:
-    """The least of the finite values, None where there are none."""
-    finite = values[np.isfinite(values)]
-    return float(finite.min()) if len(finite) else None

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import nan, sqrt
-from statistics import median
+from statistics import NormalDist, median
 
 from msgspec import Struct
-from scipy.optimize import brentq
-from scipy.stats import binom, binomtest, norm
 
-from auditor.metrics import CONFIDENCE
+from auditor.metrics import CONFIDENCE, Z
 
 LEVEL = round(1 - CONFIDENCE, 9)
 """What a p-value is held against: the test and the interval are two sides of one confidence."""
-Z = float(norm.ppf(1 - LEVEL / 2))
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -101,6 +98,8 @@ def _lowest(gained: int, lost: int, n: int) -> float:
 
     if above(observed) >= 0:
         return observed  # the end is nearer than a float can tell
+    from scipy.optimize import brentq
+
     return float(brentq(above, -1.0, observed, xtol=1e-12 / n, rtol=1e-15, maxiter=1000))
 
 
@@ -118,12 +117,25 @@ def _variance(gained: int, lost: int, n: int, difference: float) -> float:
     return (rare + common) * neither + 4 * rare * common
 
 
+def noninferiority(gained: int, lost: int, n: int, margin: float) -> float:
+    """One-sided p-value of Tango's score test against a difference of -margin or less: small where the samples show
+    that no more than the margin was lost. The complement is the p-value against -margin or more."""
+    above, variance = gained - lost + n * margin, _variance(gained, lost, n, -margin)
+    if variance <= 0:
+        return 0.5 if above == 0 else float(above < 0)
+    return NormalDist().cdf(-above / sqrt(n * variance))
+
+
 def mcnemar(gained: int, lost: int) -> float:
     """Two-sided p-value of McNemar's exact test: of the samples that flipped, either way is as likely (McNemar 1947).
 
     1 where none flipped.
     """
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    if not gained + lost:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost).pvalue)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -146,6 +158,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     None for fewer than six: even the smallest and the largest would hold it less often. Ends are infinite where the
     values there are.
     """
+    from scipy.stats import binom
+
     ranked = sorted(values)
     outside = int(binom.ppf(LEVEL / 2, len(ranked), 0.5)) if ranked else 0
     return (ranked[outside - 1], ranked[-outside]) if outside else None

@@ -11,11 +11,14 @@ The denominator moves a rate of transfer by tens of points, so every count is ke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class TransferCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -292,17 +292,48 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class RuleRow(Struct, frozen=True, kw_only=True):
-    """One rule of the gate as it was judged, in words and numbers."""
+    """One rule of the gate as it was judged, in words and numbers; a rule on classes leaves a row for each.
+
+    n: samples that it was judged on. interval: within which the rate lies, by `bound` (see `auditor.bounds`). needed:
+    of an undecided rule, the samples that would decide it, were they as good as those so far; None where no number
+    would, or samples are not what is missing. table: number of its `[[gate]]` table, None for a rule from elsewhere.
+    """
 
     rule: str
     value: float | None
     threshold: float | None
     status: Verdict
     reason: str
+    metric: str = ""
+    n: int | None = None
+    bound: str = ""
+    interval: tuple[float, float] | None = None
+    needed: int | None = None
+    table: int | None = None
 
 
 class Gate(Struct, frozen=True, kw_only=True):
+    """policy: the file that the rules are from, empty for none. alpha: that they share, see `auditor.rule.Policy`."""
+
     rules: list[RuleRow]
+    policy: str = ""
+    alpha: float | None = None
+
+
+class Drawn(Struct, frozen=True, kw_only=True):
+    """What a sequential scan looked at before its gate was settled.
+
+    ids: the samples that got their full budget, in the random order in which they were drawn. size: of the given set.
+    swept: stages that were played on all of it beforehand. cost: the share of what attacking all would have cost,
+    estimated from those that were drawn (the sweep included). settled: what the gate said when the drawing ended;
+    None where it never did, and all were drawn.
+    """
+
+    ids: list[int]
+    size: int
+    swept: list[str]
+    cost: float | None
+    settled: Verdict | None
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -345,11 +376,18 @@ class Record(Struct, frozen=True, kw_only=True):
     """The name of the suite that was played, empty for stages of one's own."""
     next_steps: list[Step] = field(default_factory=list)
     """What to do next, the most urgent first."""
+    drawn: Drawn | None = None
+    """Of a sequential scan: the samples that it drew; None where all were attacked."""
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """The classes' names in the order of the labels, None where they have none."""
         return tuple(self.class_names) if self.class_names else None
+
+    @property
+    def n(self) -> int:
+        """Samples that the numbers are of: all, or those that a sequential scan drew where it attacked no others."""
+        return self.samples.n if self.drawn is None or self.drawn.swept else len(self.drawn.ids)
 
     @property
     def blind(self) -> bool:

@@ -16,7 +16,6 @@ from auditor.config import Config, find_config, read_config
 from auditor.defense import Defense
 from auditor.errors import UsageError
 from auditor.execution import Execution
-from auditor.gate import Rule
 from auditor.host import Host
 from auditor.job import Job, slug
 from auditor.prepare import open_parts
@@ -29,6 +28,7 @@ from auditor.suite import Stage, find_suite, make_stage, parse_attack
 from auditor.target import Target, TargetOptions
 from auditor.threat import ThreatModel
 from auditor.threats import threats
+from auditor.watch import check_sequential
 
 BY_ACCESS = {Access.GRADIENT: "standard", Access.SCORE: "score", Access.DECISION: "decision"}
 """The suite of an audit that names none."""
@@ -56,9 +56,6 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         precision=config.run.precision,
         compile=config.run.compile,
     )
-    rules = list(config.gate)
-    if options["fail_under"] is not None:
-        rules.append(Rule(metric="robust_accuracy", at_least=options["fail_under"]))
     classes = tuple(config.samples.classes) if config.samples.classes else None
     labels = _labels(options["labels"] or config.samples.labels)
     wanted = TargetOptions(
@@ -82,6 +79,11 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     outside = surrogates(config, options, folder, wanted, loaded.shape, target, host)
     check_sources(stages, outside)
     models = threats(config, options, folder, pixels=loaded.pixels, boxes=boxes, shape=loaded.shape)
+    policy = config.rules(path, options["fail_under"])
+    sequential = config.search.sequential if options["sequential"] is None else options["sequential"]
+    if sequential:
+        check_sequential(policy, stages)
+    policy.check_threats([(threat.title, str(threat.norm)) for threat in models])
     base = Job(
         model=legible(model),
         data=legible(data),
@@ -100,7 +102,8 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         memory=config.run.memory,
         certify=config.search.certify if options["certify"] is None else options["certify"],
         escalate=by_default(config, options, options["escalate"], config.search.escalate),
-        hardness=by_default(config, options, options["hardness"], config.search.hardness),
+        hardness=by_default(config, options, options["hardness"], config.search.hardness) and not sequential,
+        sequential=sequential,
         asked=bool(options["hardness"] or (options["hardness"] is None and config.search.hardness)),
         distances=distances(config.search.distances, models, host),
         confusions=confusions(config, loaded.class_names or target.class_names, target.classes),
@@ -112,7 +115,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
         resume=options["resume"],
         overwrite=options["overwrite"],
         defenses=defenses,
-        rules=rules,
+        policy=policy,
         command=legible(shlex.join(["advaudit", *sys.argv[1:]])),
         plugins=host.plugins,
     )

@@ -1,7 +1,9 @@
-"""`advaudit scan`: one job for each threat, a record for each job, one report for all."""
+"""A scan: one job for each threat, a record for each job, one report for all; for the command and for Python alike."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,62 @@ from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
-from auditor.record import AUDIT
+from auditor.record import AUDIT, Verdict
 from auditor.rendering import check_formats, render
-from auditor.resolve import resolve
+from auditor.resolve import legible, resolve
 from auditor.verdict import exit_code, worst
 
 FORMATS = ("html", "csv")
 """What a scan writes unless it is told otherwise: for people, and for a spreadsheet."""
 
 
-def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, listen: Listener) -> int:
-    """Scan, report, and return the exit code. Raises AdvauditError where the scan can't be run."""
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan left: its records with their folders, and the paths of the reports."""
+
+    entries: list[Entry]
+    reports: list[Path]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the records' verdicts, None where no rule was given."""
+        return worst([entry.record.verdict for entry in self.entries])
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return exit_code(self.verdict)
+
+
+def scan(
+    model: str,
+    options: Mapping[str, Any],
+    plugins_dir: Path | None,
+    listen: Listener,
+    *,
+    gated: bool = False,
+    command: str = "",
+) -> Scanned:
+    """Scan the model, judge it and write the reports.
+
+    options: all of them, see `auditor.options`. gated: refuse, before anything runs, to scan where no rule would judge
+    it. command: how to repeat it, where that is not the command that runs. Raises AdvauditError where it can't be run.
+    """
     host = Host.load(folder=plugins_dir)
     for plugin in host.errors:
         listen(Notice(text=f"The plugin {plugin.name} can't be used: {plugin.error}"))
-    jobs, out = resolve(model, options, host)
+    jobs, out = resolve(model, dict(options), host)
+    if command:
+        jobs = [replace(job, command=legible(command)) for job in jobs]
     if jobs[0].config:
         threats = ", ".join(job.threat.title for job in jobs)
-        rules = f", {len(jobs[0].rules)} rules of the gate" if jobs[0].rules else ""
+        rules = f", {len(jobs[0].policy.rules)} rules of the gate" if jobs[0].policy.rules else ""
         listen(Notice(text=f"Plan: {jobs[0].config} ({threats}{rules})."))
+    if gated and not jobs[0].policy.rules and not jobs[0].policy.also:
+        raise UsageError(
+            f"No rule was given for {model}, so it could neither pass nor fail: give a gate, fail_under=0.4 or a "
+            "config with [[gate]] tables."
+        )
     formats = options["formats"] or FORMATS
     check_formats(host, formats)
     if len(jobs) > 1 and (out / AUDIT).exists():
@@ -37,12 +76,17 @@ def run_scan(model: str, options: dict[str, Any], plugins_dir: Path | None, list
     for job in jobs:
         claim(job.out, resume=job.resume, overwrite=job.overwrite)
     entries = [Entry(audit(job, host, listen), job.out) for job in jobs]
-    paths = render(host, entries, formats, out)
-    for entry in entries:
+    return Scanned(entries, render(host, entries, formats, out))
+
+
+def run_scan(model: str, options: Mapping[str, Any], plugins_dir: Path | None, listen: Listener) -> int:
+    """Scan, say what came of it, and return the exit code. Raises AdvauditError where the scan can't be run."""
+    done = scan(model, options, plugins_dir, listen)
+    for entry in done.entries:
         for row in entry.record.gate.rules:
             listen(Notice(text=f"{row.status.upper()}: {row.rule}; {row.reason}"))
-    for path in paths:
+    for path in done.reports:
         listen(Notice(text=f"{'Tables' if path.is_dir() else 'Report'}: {path}"))
-    for entry in entries:
+    for entry in done.entries:
         listen(Notice(text=entry.record.summary))
-    return exit_code(worst([entry.record.verdict for entry in entries]))
+    return done.code

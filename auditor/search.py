@@ -15,6 +15,7 @@ from auditor.arena import Arena, Place
 from auditor.attack import Attack
 from auditor.chance import CHANCE
 from auditor.claims import Claims
+from auditor.clean import learn_clean
 from auditor.errors import ModelError, OutOfMemory, first_line, out_of_memory
 from auditor.events import Listener, Notice, Progress, StageFinished, StageStarted
 from auditor.execution import Execution
@@ -92,12 +93,13 @@ class Search:
         tally = Tally()
         before = ledger.broken.sum()
         reason = self.unfit(stage)
-        entrants = self._entrants(stage, ledger)
+        entrants = self.entrants(stage, ledger)
         self.listen(StageStarted(name=stage.title, number=number, stages=stages, entrants=len(entrants)))
         tally.spent[2] += self.sources.book()
         while reason is None and tally.goes_on(stage, int(ledger.broken.sum()), len(entrants)):
-            self._round(number, stage, entrants, ledger, tally)
-            entrants = entrants if stage.distance else self._entrants(stage, ledger)
+            tally.begin(entrants, int(ledger.broken.sum()))
+            self.units(number, stage, entrants, ledger, tally, tally.rounds)
+            entrants = entrants if stage.distance else self.entrants(stage, ledger)
         broken = int(ledger.broken.sum() - before)
         status = "skipped" if reason else "error" if tally.error else "ran"
         self.listen(
@@ -114,18 +116,22 @@ class Search:
         )
         return tally.row(stage, status, reason, broken, self.target.classes)
 
-    def _entrants(self, stage: Stage, ledger: Ledger) -> np.ndarray:
+    def entrants(self, stage: Stage, ledger: Ledger, among: np.ndarray | None = None) -> np.ndarray:
+        """Positions of the samples that a stage meets, in order. among: of these alone."""
         entrants = ledger.correct.nonzero()[0] if stage.distance else ledger.entrants(stage.share)
+        entrants = entrants if among is None else np.intersect1d(entrants, among)
+        if stage.near < 1:
+            learn_clean(self, ledger, entrants)
+            entrants = entrants[ledger.fallen(entrants, stage.near)]
         return seeded(entrants, stage.sample, self.seed) if stage.sample else entrants
 
-    def _round(self, number: int, stage: Stage, entrants: np.ndarray, ledger: Ledger, tally: Tally) -> None:
+    def units(self, number: int, stage: Stage, entrants: np.ndarray, ledger: Ledger, tally: Tally, round: int) -> None:
         """One round of a stage, in units that are journalled; what a resumed journal holds is not played again."""
-        tally.begin(entrants, int(ledger.broken.sum()))
         size = self.execution.chunk(self.samples.inputs[0].size)
         for start in range(0, len(entrants), size):
             tick = self._ticker(stage, tally, ledger, start)
             own = entrants[start : start + size]
-            play = partial(self.unit, number, stage, own, ledger, tally.rounds, tick)
+            play = partial(self.unit, number, stage, own, ledger, round, tick)
             result = self.journalled((number, tally.units), play)
             ledger.apply(number, result)
             tally.add(result)

@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc, betaincc, betaln, gammaln, xlog1py, xlogy
 
 from auditor.metrics import CONFIDENCE
 
@@ -68,6 +67,8 @@ def log_evidence(good: Any, n: Any, rate: Any, prior: tuple[float, float] = UNIF
     Robbins, Ann. Math. Statist. 41 (1970), doi 10.1214/aoms/1177696786; Howard, Ramdas, McAuliffe & Sekhon, Ann.
     Statist. 49 (2021), doi 10.1214/20-AOS1991, arXiv:1810.08240.
     """
+    from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
+
     (a, b), good = prior, np.asarray(good)
     bad = np.asarray(n) - good
     whole = betaln(a + good, b + bad) - betaln(a, b) - xlogy(good, rate) - xlog1py(bad, -np.asarray(rate))
@@ -102,6 +103,8 @@ def log_evidence_among(good: Any, n: Any, total: Any, size: int, prior: tuple[fl
     log(1 / alpha) in at most alpha of all orders. total: possible ones alone, from good to size - (n - good).
     Waudby-Smith & Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020, arXiv:2006.04347.
     """
+    from scipy.special import betaln, gammaln
+
     (a, b), good, n, total = prior, np.asarray(good), np.asarray(n), np.asarray(total)
     bad, rest = n - good, size - total
     urn = gammaln(total + 1) - gammaln(total - good + 1) + gammaln(rest + 1) - gammaln(rest - bad + 1)

@@ -28,6 +28,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     restarts: int = 1
     share: float = 1.0
+    near: float = 1.0
     rounds: int = 1
     distance: bool = False
     norms: tuple[Norm, ...] = ()
@@ -48,8 +49,9 @@ Attacks = Mapping[str, "type[AnyAttack]"]
 class Stage:
     """One step of a suite: an attack with its options, on a share of the samples still standing.
 
-    restarts: rows per sample. share: of the survivors, those of smallest margin so far. rounds: how often the stage is
-    played at most, each time with new restarts on who still stands: it ends with the first round that breaks nobody.
+    restarts: rows per sample. share: of the survivors, those of smallest margin so far. near: those whose margin so
+    far is at most so much of their clean one, 1 for all; a sample that has no margin enters. rounds: how often the
+    stage is played at most, each time with new restarts on who still stands: it ends with the first that breaks nobody.
     distance: every correctly classified sample gets the same budget, broken or not, and keeps its nearest adversarial
     example, for a minimum-norm attack. norms: where it is played, everywhere if empty. source: whose gradients it
     follows, a name of `auditor.sources`. sample: meet at most so many, drawn uniformly; 0 for all. title: what the
@@ -59,6 +61,7 @@ class Stage:
     attack: AnyAttack
     restarts: int = 1
     share: float = 1.0
+    near: float = 1.0
     rounds: int = 1
     distance: bool = False
     norms: tuple[Norm, ...] = ()
@@ -70,8 +73,9 @@ class Stage:
         for name in ("restarts", "rounds"):
             if not 1 <= getattr(self, name) <= MOST:
                 raise UsageError(f"{name} of {self.title} is from 1 to {MOST}, got {getattr(self, name)}.")
-        if not 0 < self.share <= 1:
-            raise UsageError(f"share of {self.title} is above 0 and at most 1, got {self.share}.")
+        for name in ("share", "near"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"{name} of {self.title} is above 0 and at most 1, got {getattr(self, name)}.")
         if self.sample < 0:
             raise UsageError(f"sample of {self.title} is a number of samples, 0 for all, got {self.sample}.")
         if self.source != TWIN and self.attack.access is not Access.GRADIENT:
@@ -87,12 +91,13 @@ class Stage:
                 f"{self.title} has a fixed budget; looking for distances (distance = true, [search] distances) takes a "
                 "minimum-norm attack, such as fmn."
             )
-        if self.share < 1 or self.rounds > 1:
-            raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, no rounds.")
+        if self.share < 1 or self.near < 1 or self.rounds > 1:
+            raise UsageError(f"{self.title} gives everybody the same budget (distance): no share, no near, no rounds.")
 
     def table(self) -> dict[str, Any]:
-        """The stage as it would be written in audit.toml, all options spelt out."""
+        """The stage as it would be written in audit.toml, all options spelt out; near where it leaves somebody out."""
         own: dict[str, Any] = {name: getattr(self, name) for name in OPTIONS}
+        own |= {"near": self.near} if self.near < 1 else {}  # so plans made before there was one keep their digest
         return {"name": self.attack.name} | own | self.attack.parameters()
 
     def budget(self, classes: int) -> tuple[int, int, int]:

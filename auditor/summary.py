@@ -20,7 +20,8 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
     else:
         span = interval(metrics.robust_accuracy_interval)
         bound = percent(metrics.robust_accuracy, n, bound=True)
-        head = f"Robust accuracy ≤ {bound} ({threat.name}, n = {n}, {span})"
+        part = f" drawn of {record.samples.n}" if record.n < record.samples.n else ""
+        head = f"Robust accuracy ≤ {bound} ({threat.name}, n = {n}{part}, {span})"
     parts = [head, clean]
     unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
     if unknown and metrics.robust_accuracy is not None:

@@ -18,7 +18,7 @@ from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
 from auditor.metrics import by_class, measure
 from auditor.obscurity import Belief
-from auditor.record import SCHEMA, AttackRow, Gate, ModelInfo, Outcome, Record, SamplesInfo, ThreatInfo, Tool
+from auditor.record import SCHEMA, AttackRow, Drawn, Gate, ModelInfo, Outcome, Record, SamplesInfo, ThreatInfo, Tool
 from auditor.samples import Samples
 from auditor.search import Search
 from auditor.target import Target
@@ -38,6 +38,7 @@ def compose(
     certificates: Certified,
     why_no_twin: str | None,
     hardness: Hardness | None = None,
+    drawn: Drawn | None = None,
 ) -> Record:
     """The record, all but the gate's judgement: `complete` is false until the gate has been asked."""
     names = class_names(search.samples, search.target)
@@ -55,9 +56,10 @@ def compose(
         threat=threat_info(job.threat, search.samples, str(job.access)),
         samples=samples_info(job, search.samples),
         metrics=msgspec.structs.replace(
-            measure(outcomes, certified=bool(certificates.names)), median_distance=median_distance(outcomes, epsilon)
+            measure(outcomes, certified=bool(certificates.names), drawn=drawn),
+            median_distance=median_distance(outcomes, epsilon),
         ),
-        by_class=by_class(outcomes, names),
+        by_class=by_class(outcomes, names, drawn),
         outcomes=outcomes,
         outcomes_digest=digest_outcomes(outcomes, evidence),
         attacks=attacks,
@@ -75,6 +77,7 @@ def compose(
         config=job.config,
         suite=job.suite_name,
         hardness=hardness,
+        drawn=drawn,
     )
     return msgspec.structs.replace(record, next_steps=next_steps(record))
 

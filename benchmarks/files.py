@@ -30,6 +30,7 @@ UNSET = {
     "preprocess": None, "limit": None, "seed": None, "batch_size": None, "device": None, "access": None, "goal": None,
     "labels": None, "certify": None, "out": None, "resume": False, "overwrite": True, "fail_under": None,
     "trust_model": False, "go_on": True, "escalate": None, "hardness": None, "deep": False, "surrogates": (),
+    "sequential": None,
 }  # fmt: skip
 
 

@@ -36,9 +36,10 @@ def brief(record: Record) -> list[Figure]:
 
 
 def within(record: Record) -> str:
-    """`95 % interval 37–46, n = 500`."""
+    """`95 % interval 37–46, n = 500`, of a sequential scan `n = 48 of 500, wherever it stopped`."""
     span = interval(record.metrics.robust_accuracy_interval, whole=True)
-    return f"95{THIN}% interval {span}, n\xa0=\xa0{count(record.samples.n)}"
+    part = f" of {count(record.samples.n)}, valid wherever it stopped" if record.n < record.samples.n else ""
+    return f"95{THIN}% interval {span}, n\xa0=\xa0{count(record.n)}{part}"
 
 
 def _figure(name: str, value: str, note: str, section: str, kind: str = "number") -> Figure:
@@ -46,7 +47,7 @@ def _figure(name: str, value: str, note: str, section: str, kind: str = "number"
 
 
 def _robust(record: Record) -> Figure:
-    value, n = record.metrics.robust_accuracy, record.samples.n
+    value, n = record.metrics.robust_accuracy, record.n
     note = f"{within(record)}. An upper bound: a stronger attack can only lower it."
     if not known(value):
         note = f"No attack judged any of the {count(n)} samples."
@@ -54,7 +55,7 @@ def _robust(record: Record) -> Figure:
 
 
 def _clean(record: Record) -> Figure:
-    m, n = record.metrics, record.samples.n
+    m, n = record.metrics, record.n
     note = "Without any attack. No certifier ran, so nothing is proved."
     if known(m.certified_accuracy):
         note = f"Without any attack. Proved robust: {at_least(m.certified_accuracy, n)}."

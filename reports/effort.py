@@ -163,7 +163,7 @@ def _transfer(row: AttackRow) -> str:
 
 def _stages(record: Record) -> list[StageLine]:
     """The stages, each with what it left standing of all samples."""
-    n = record.samples.n
+    n = record.n
     standing = n - record.metrics.statuses.get(Status.MISCLASSIFIED, 0)
     lines = []
     for row in record.attacks:

@@ -9,11 +9,11 @@ from markupsafe import Markup
 
 from auditor.metrics import GOOD
 from auditor.rates import MISSING
-from auditor.record import Record, Status, Verdict
+from auditor.record import Record, RuleRow, Status, Verdict
 
 from . import charts, svg, words
 from .brief import Figure, brief
-from .numbers import THIN, at_most, count, interval, known, percent, real
+from .numbers import THIN, amount, at_most, count, interval, known, percent, real
 from .text import shorten
 
 ROBUST = "robust accuracy"
@@ -70,7 +70,7 @@ class Headline:
 
 def headline(record: Record) -> Headline:
     """The first screen of a record."""
-    n, verdict = record.samples.n, record.verdict
+    n, verdict = record.n, record.verdict
     sign = SIGNS[verdict] if verdict else "none"
     statuses = _statuses(record)
     return Headline(
@@ -86,8 +86,8 @@ def headline(record: Record) -> Headline:
                 sign=SIGNS[row.status],
                 mark=svg.mark(SIGNS[row.status]),
                 rule=row.rule,
-                value=at_most(row.value, n) if row.rule.startswith(ROBUST) else percent(row.value, n),
-                threshold=f"{row.threshold * 100:g}{THIN}%" if known(row.threshold) else MISSING,
+                value=_amount(row, row.value, n),
+                threshold=_amount(row, row.threshold),
                 reason=row.reason,
             )
             for row in record.gate.rules
@@ -101,6 +101,19 @@ def headline(record: Record) -> Headline:
     )
 
 
+def _amount(row: RuleRow, value: float | None, n: int = 0) -> str:
+    """The value or the threshold of a rule: a distance, a difference in points, or a share; n: of so many samples."""
+    if not known(value):
+        return MISSING
+    if row.metric == "distance":
+        return amount(value)
+    if value < 0 or row.reason.endswith("pairs"):
+        return f"{value * 100:+.4g} points"
+    if not n:
+        return f"{value * 100:g}{THIN}%"
+    return at_most(value, row.n or n) if row.rule.startswith(ROBUST) else percent(value, row.n or n)
+
+
 def _setting(record: Record) -> str:
     """What was attacked besides the file, and with what."""
     parts = []
@@ -109,7 +122,9 @@ def _setting(record: Record) -> str:
     source = shorten(PurePath(record.samples.source).name, 40)
     of = f" of {source}" if source else ""
     classes = f"{count(record.model.classes)} classes"
-    parts.append(f"{count(record.samples.n)} {'sample' if record.samples.n == 1 else 'samples'}{of}, {classes}.")
+    total = record.samples.n
+    parts.append(f"{count(total)} {'sample' if total == 1 else 'samples'}{of}, {classes}.")
+    parts += _drawn(record)
     played = [shorten(row.name, 24) for row in record.attacks if row.phase == "suite" and row.status == "ran"]
     if record.suite:
         stages = "1 stage" if len(played) == 1 else f"{len(played)} stages"
@@ -120,9 +135,21 @@ def _setting(record: Record) -> str:
     return " ".join(parts)
 
 
+def _drawn(record: Record) -> list[str]:
+    """What a sequential scan left out, and what that saved."""
+    drawn = record.drawn
+    if drawn is None:
+        return []
+    why = "which settled the gate" if drawn.settled else "which did not settle the gate"
+    swept = f"Cheap attacks ({', '.join(map(shorten, drawn.swept))}) met all. " if drawn.swept else ""
+    full = f"{count(len(drawn.ids))} drawn in random order got the full budget, {why}"
+    saved = f", at about {percent(drawn.cost, 100)} of the cost of attacking all" if known(drawn.cost) else ""
+    return [f"{swept}{full}{saved}."]
+
+
 def _sentence(record: Record) -> str:
     """The result as one would say it."""
-    m, n = record.metrics, record.samples.n
+    m, n = record.metrics, record.n
     wrong, broken = (m.statuses.get(status, 0) for status in (Status.MISCLASSIFIED, Status.BROKEN))
     attacked = broken + sum(m.statuses.get(status, 0) for status in GOOD)
     if not known(m.robust_accuracy):
@@ -150,7 +177,7 @@ def _sentence(record: Record) -> str:
 
 
 def _statuses(record: Record) -> list[StatusLine]:
-    n = record.samples.n
+    n = record.n
     lines = []
     for status, meaning in words.STATUSES.items():
         k = record.metrics.statuses.get(status, 0)
@@ -187,12 +214,12 @@ def _warnings(record: Record) -> list[str]:
     unknown = sum(record.metrics.statuses.get(status, 0) for status in (Status.UNATTACKED, Status.ERROR))
     if unknown and known(record.metrics.robust_accuracy):
         warnings.append(
-            f"{count(unknown)} of {count(record.samples.n)} samples were not attacked or ended in an error. "
-            "Nothing is known of them, so the upper bound has to count them as robust."
+            f"{count(unknown)} of {count(record.n)} samples were not attacked or ended in an error. "
+            f"Nothing is known of them, so the upper bound has to count them as robust.{_stopped(record)}"
         )
     elif unknown:
         warnings.append(
-            f"{count(unknown)} of {count(record.samples.n)} samples were not attacked or ended in an error, and no "
+            f"{count(unknown)} of {count(record.n)} samples were not attacked or ended in an error, and no "
             "attack judged any other."
         )
     failed = [plugin.name for plugin in record.tool.plugins if plugin.error]
@@ -201,8 +228,12 @@ def _warnings(record: Record) -> list[str]:
     return warnings
 
 
+def _stopped(record: Record) -> str:
+    return " The scan stopped as soon as its gate was settled." if record.drawn and record.drawn.settled else ""
+
+
 def _chart(record: Record) -> Markup:
-    m, n = record.metrics, record.samples.n
+    m, n = record.metrics, record.n
     parts = []
     for status in words.STATUSES:
         number = m.statuses.get(status, 0)

@@ -45,7 +45,7 @@ class Story:
 
 def story(record: Record) -> Story:
     """The story of a record's number."""
-    n = record.samples.n
+    n = record.n
     titles = {finding.id: finding.title for finding in record.findings}
     return Story(
         lead=_lead(record),
@@ -72,7 +72,7 @@ def _line(chapter: Chapter, before: Chapter | None, titles: dict[str, str], n: i
 
 
 def _lead(record: Record) -> str:
-    chapters, n = record.story, record.samples.n
+    chapters, n = record.story, record.n
     if not chapters:
         return ""
     first, last = chapters[0].robust_accuracy, chapters[-1].robust_accuracy

@@ -89,7 +89,7 @@ def summary(records: Sequence[Record], keys: Sequence[str], names: Sequence[str]
 
 
 def _line(record: Record, key: str, name: str) -> SummaryLine:
-    m, n = record.metrics, record.samples.n
+    m, n = record.metrics, record.n
     robust, bound = real(m.robust_accuracy), at_most(m.robust_accuracy, n)
     title = f"{name}: robust accuracy {bound}, clean {percent(m.clean_accuracy, n)}"
     sign = SIGNS[record.verdict] if record.verdict else "none"

@@ -96,7 +96,7 @@ def _metrics(record: Record) -> Iterator[Row]:
     m = record.metrics
     low, high = m.robust_accuracy_interval or (None, None)
     yield (
-        record.model.name, record.threat.name, record.samples.n, m.clean_accuracy, m.robust_accuracy, low, high,
+        record.model.name, record.threat.name, record.n, m.clean_accuracy, m.robust_accuracy, low, high,
         m.certified_accuracy, m.attack_success_rate, m.median_distance, record.masking, record.trust, record.verdict,
     )  # fmt: skip
 
@@ -168,7 +168,8 @@ def _findings(record: Record) -> Iterator[Row]:
 
 def _rules(record: Record) -> Iterator[Row]:
     for r in record.gate.rules:
-        yield r.rule, r.value, r.threshold, r.status, r.reason
+        low, high = r.interval or (None, None)
+        yield r.rule, r.metric, r.table, r.value, r.threshold, r.status, r.n, r.bound, low, high, r.needed, r.reason
 
 
 def _protected(record: Record) -> Iterator[Row]:
@@ -217,7 +218,7 @@ TABLES = {
         "queries",
         _findings,
     ),
-    "rules": _table("rule value threshold status reason", _rules),
+    "rules": _table("rule metric table value threshold status n bound low high needed reason", _rules),
     "protected": _table("label name into into_name cost n clean broken tried got_there precision", _protected),
 }
 """By file: its columns and rows. In `curve` the rows of all samples have no label; dictionaries are JSON."""

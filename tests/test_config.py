@@ -10,7 +10,7 @@ import pytest
 
 from auditor.config import Config, find_config, read_array, read_config
 from auditor.errors import UsageError
-from auditor.gate import Rule
+from auditor.rule import Rule
 
 WHOLE = """
 [model]

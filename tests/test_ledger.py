@@ -101,6 +101,28 @@ def test_equal_margins_go_by_position_and_an_infinite_one_comes_last() -> None:
     assert book.entrants(0.5).tolist() == [0, 1, 5]
 
 
+@pytest.mark.parametrize(
+    ("near", "expected"),
+    [
+        (0.5, [0, 2, 3, 4]),  # at the threshold counts as below it
+        (0.49, [2, 3, 4]),
+        (0.01, [2, 3, 4]),
+    ],
+)
+def test_near_are_those_below_a_part_of_their_clean_margin(near: float, expected: list[int]) -> None:
+    book = ledger()
+    book.clean[:] = [2.0, 0.2, 1.0, -0.1, np.nan, 4.0]
+    book.apply(0, unit([0, 1, 2, 3, 4, 5], margin=[1.0, 0.15, -0.1, 0.3, 9.0, 2.5]))
+    assert np.flatnonzero(book.fallen(np.arange(N), near)).tolist() == expected
+    assert book.fallen(np.array([5, 0]), near).tolist() == [False, near == 0.5]
+
+
+def test_without_a_margin_nobody_is_far() -> None:
+    book = ledger()
+    book.clean[:] = 1.0
+    assert book.fallen(np.arange(N), 0.01).all()
+
+
 def test_nobody_is_left() -> None:
     book = ledger(correct="000000")
     assert book.entrants(1.0).tolist() == []

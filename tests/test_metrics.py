@@ -6,9 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 from records import outcomes, record
+from scipy.special import ndtri
+from scipy.stats import binomtest
 
 from auditor.hardness import ClassHardness, Hardness
-from auditor.metrics import by_class, by_weakness, class_name, measure, smallest, upper_bound, weakest, wilson
+from auditor.metrics import CONFIDENCE, Z, by_class, by_weakness, class_name, measure, upper_bound, weakest, wilson
 
 
 @pytest.mark.parametrize(
@@ -37,8 +39,38 @@ def test_wilson_is_the_root_of_its_equation(n: int) -> None:
         assert mirrored == pytest.approx((1 - interval[1], 1 - interval[0]))
 
 
+def test_wilson_against_scipy() -> None:
+    cases = [(k, n) for n in (1, 2, 3, 10, 29, 263) for k in range(n + 1)]
+    cases += [(k, n) for n in (10**4, 10**9, 10**12) for k in (0, 1, n // 3, n // 2, n - 1, n)]
+    for k, n in cases:
+        known = binomtest(k, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+        assert wilson(k, n) == pytest.approx((known.low, known.high), abs=1e-12), (k, n)
+
+
+def test_wilson_is_to_the_last_bit_what_older_records_hold() -> None:
+    # a replay compares intervals without tolerance; these are scipy 1.17's, which wrote the records before
+    assert wilson(1, 29) == (0.006113214292762667, 0.17175521879320282)
+    assert wilson(7, 13) == (0.29143795714506016, 0.767939321904617)
+    assert wilson(500, 1000) == (0.4690696003681042, 0.5309303996318958)
+    assert float(ndtri((1 + CONFIDENCE) / 2)) == Z
+
+
+def test_all_or_none_reach_the_ends_exactly() -> None:
+    for n in (1, 7, 49, 1000, 10**9):
+        none, all_ = wilson(0, n), wilson(n, n)
+        assert none is not None
+        assert all_ is not None
+        assert (none[0], all_[1]) == (0.0, 1.0)
+
+
 def test_wilson_of_nothing() -> None:
     assert wilson(0, 0) is None
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3)])
+def test_wilson_of_more_than_there_are(k: int, n: int) -> None:
+    with pytest.raises(ValueError, match=f"{k} of {n} is no share"):
+        wilson(k, n)
 
 
 def test_measure() -> None:
@@ -115,9 +147,3 @@ def test_class_names() -> None:
     assert class_name(1, ("cat", "dog")) == "dog"
     assert class_name(2, ("cat", "dog")) == "2"
     assert class_name(0, None) == "0"
-
-
-def test_smallest() -> None:
-    assert smallest(np.array([np.nan, 2.0, np.inf, 1.0])) == 1.0
-    assert smallest(np.array([np.nan])) is None
-    assert smallest(np.array([])) is None

@@ -119,6 +119,71 @@ def test_a_share_of_the_survivors_with_the_smallest_margins(tmp_path: Path) -> N
     assert rows[1].entered == len(chosen) == np.ceil(0.25 * len(before.standing))
 
 
+def pairs(n: int = 40) -> Bench:
+    """Two classes without bounds: one FGSM step takes epsilon / radius off every margin, in closed form."""
+    exact = Execution(device="cpu", threads=1, width=16, precision="float64")
+    return replace(linear_bench(n=n, classes=2, seed=5, threat=ThreatModel(epsilon=0.05)), execution=exact)
+
+
+NEAR = 0.6
+
+
+def far(made: Bench, near: float = NEAR) -> np.ndarray:
+    """Who falls at epsilon (0), comes near (1), and stays away (2), by the radius of each alone."""
+    assert isinstance(made.target, LinearTarget)
+    left = 1 - made.threat.epsilon / made.target.radii(made.samples, made.threat)
+    return np.digitize(left, [0.0, near])
+
+
+def test_near_meets_whom_the_closed_form_says(tmp_path: Path) -> None:
+    made = pairs()
+    ledger, rows = play(made, [stage(FGSM()), stage(PGD(steps=3), near=NEAR)], tmp_path / "a")
+    before, _ = play(made, [stage(FGSM())], tmp_path / "b")
+    kinds = far(made)
+    assert np.bincount(kinds).min() >= 5
+    np.testing.assert_array_equal(before.broken, kinds == 0)
+    np.testing.assert_array_equal((ledger.spent - before.spent).any(axis=1), kinds == 1)
+    assert rows[1].entered == (kinds == 1).sum()
+    asked = ~before.broken
+    np.testing.assert_allclose(before.margin[asked] / ledger.clean[asked] <= NEAR, kinds[asked] == 1)
+
+
+def test_who_is_near_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    """A share of the same samples does."""
+    made = pairs()
+    part = np.arange(40)[::3]
+    fewer = replace(made, samples=made.samples.take(part))
+    suites = {
+        "near": [stage(FGSM()), stage(PGD(steps=3), near=NEAR), stage(Square(steps=5), near=0.3)],
+        "share": [stage(FGSM()), stage(PGD(steps=3), share=0.3), stage(Square(steps=5), share=0.1)],
+    }
+    spent = {}
+    for name, suite in suites.items():
+        (whole, _), (some, _) = play(made, suite, tmp_path / name), play(fewer, suite, tmp_path / f"{name} of some")
+        spent[name] = some.spent.tolist() == whole.spent[part].tolist()
+        np.testing.assert_array_equal(some.broken, whole.broken[part])
+    assert spent == {"near": True, "share": False}
+
+
+def test_near_and_share_both_hold(tmp_path: Path) -> None:
+    made, kinds = pairs(), far(pairs())
+    before, _ = play(made, [stage(FGSM())], tmp_path / "a")
+    wide, narrow = 0.9, 0.1
+    for share, expected in ((wide, np.flatnonzero(kinds == 1)), (narrow, before.entrants(narrow))):
+        ledger, _ = play(made, [stage(FGSM()), stage(PGD(steps=3), share=share, near=NEAR)], tmp_path / f"{share}")
+        met = np.flatnonzero((ledger.spent - before.spent).any(axis=1))
+        assert met.tolist() == expected.tolist()
+        assert (~np.isnan(ledger.clean)).sum() == np.ceil(share * len(before.standing)), "only the share was measured"
+
+
+@pytest.mark.parametrize("access", [Access.DECISION, Access.GRADIENT])
+def test_near_meets_everybody_where_nothing_has_a_margin(tmp_path: Path, access: Access) -> None:
+    made = bench(threat=ThreatModel(epsilon=1e-3))
+    suite = [stage(Noise(steps=1)), stage(Noise(steps=2), near=0.01)]
+    _, rows = play(made, suite, tmp_path, access=access)
+    assert [row.entered for row in rows] == [40, 40]
+
+
 def labels_only(made: Bench) -> Bench:
     made.target.access = Access.DECISION
     return made
@@ -225,18 +290,36 @@ def bits(ledger: Ledger, rows: list[AttackRow]) -> dict[str, Any]:
     return found | points | near | {"rows": [msgspec.structs.replace(row, seconds=0.0) for row in rows]}  # type: ignore[dict-item]
 
 
-def through(folder: Path, *, resume: bool, listen: Callable[[Event], None] = silent) -> dict[str, Any]:
+def through(
+    folder: Path, *, resume: bool, listen: Callable[[Event], None] = silent, suite: list[Stage] | None = None
+) -> dict[str, Any]:
     made = large()
     (folder / "scratch").mkdir(parents=True, exist_ok=True)
     search = made.search(folder / "scratch")
     search = replace(search, journal=Journal(folder, HEADER, resume=resume), listen=listen)
     ledger = Ledger.of(made.samples, np.ones(150, bool))
-    return bits(ledger, search.play(SUITE, ledger))
+    return bits(ledger, search.play(suite or SUITE, ledger))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return through(tmp_path_factory.mktemp("whole"), resume=False)
+
+
+def test_near_1_is_no_limit(tmp_path: Path, whole: dict[str, Any]) -> None:
+    assert through(tmp_path, resume=False, suite=[replace(one, near=1.0) for one in SUITE]) == whole
+    assert np.isnan(np.frombuffer(whole["clean"])).all(), "nobody wanted to know"
+
+
+@pytest.mark.parametrize("event", [3, 5, 6])
+def test_near_is_the_same_in_a_resumed_search(tmp_path: Path, event: int) -> None:
+    near = [SUITE[0], SUITE[1], replace(SUITE[1], near=0.5), replace(SUITE[3], share=1.0, near=0.4)]
+    wanted = through(tmp_path / "a", resume=False, suite=near)
+    assert [row.entered for row in wanted["rows"]] == sorted((row.entered for row in wanted["rows"]), reverse=True)
+    assert len({row.entered for row in wanted["rows"]}) == 4
+    with pytest.raises(Interrupted):
+        through(tmp_path / "b", resume=False, listen=stop_at(event), suite=near)
+    assert through(tmp_path / "b", resume=True, suite=near) == wanted
 
 
 def test_two_runs_are_bit_identical(tmp_path: Path, whole: dict[str, Any]) -> None:

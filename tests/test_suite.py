@@ -91,6 +91,10 @@ def test_a_stage_from_text_or_toml() -> None:
         ({"name": "still", "share": 0}, "share of still is above 0 and at most 1"),
         ({"name": "still", "share": 1.5}, "share of still is above 0 and at most 1"),
         ({"name": "still", "share": float("nan")}, "share of still"),
+        ({"name": "still", "near": 0}, "near of still is above 0 and at most 1, got 0"),
+        ({"name": "still", "near": 1.01}, "near of still is above 0 and at most 1, got 1.01"),
+        ({"name": "still", "near": float("nan")}, "near of still"),
+        ({"name": "still", "near": "close"}, "still: .*near"),
     ],
 )
 def test_what_a_table_may_not_say(table: dict[str, Any], words: str) -> None:
@@ -127,6 +131,20 @@ def test_a_stage_spells_out_every_option() -> None:
         "random": False,
     }
     assert make_stage(table, ATTACKS).attack == Still(steps=9)
+
+
+def test_near_is_in_the_plan_where_it_leaves_somebody_out() -> None:
+    """So the digest of a plan without it is what it was before there was a near."""
+    assert make_stage(parse_attack("still:near=0.4"), ATTACKS).near == 0.4
+    table = Stage(attack=Still(), near=0.4).table()
+    assert table["near"] == 0.4
+    assert make_stage(table, ATTACKS).table() == table
+    assert "near" not in Stage(attack=Still(), near=1.0).table()
+
+
+def test_looking_for_distances_leaves_nobody_out(bundled: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"same budget \(distance\): no share, no near, no rounds"):
+        make_stage({"name": "fmn", "distance": True, "near": 0.5}, bundled)
 
 
 def test_the_bundled_suites_can_be_played(bundled: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from records import outcomes, record, threat_info
 
 from auditor.gate import judged
 from auditor.record import Chapter, Record, Verdict
+from auditor.rule import Policy
 from auditor.summary import percent, summarise
 
 
@@ -72,4 +73,4 @@ def test_no_more_digits_than_samples_justify(value: float | None, n: int, text: 
 
 
 def test_the_record_keeps_it() -> None:
-    assert judged(record(outcomes("w" * 10)), []).summary == sentence(record(outcomes("w" * 10)))
+    assert judged(record(outcomes("w" * 10)), Policy()).summary == sentence(record(outcomes("w" * 10)))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from records import outcomes, record
 
-from auditor.gate import Rule, judged
+from auditor.gate import judged
 from auditor.record import Verdict
+from auditor.rule import Policy, Rule
 from auditor.verdict import exit_code, tell, worst
 
 
@@ -26,7 +27,7 @@ def test_the_worst_of_several() -> None:
 
 def test_the_rules_and_then_the_sentence() -> None:
     rule = Rule(metric="robust_accuracy", at_least=0.9)
-    found = judged(record(outcomes("w" * 50 + "b" * 50)), [rule])
+    found = judged(record(outcomes("w" * 50 + "b" * 50)), Policy(rules=[rule]))
     lines = list(tell(found))
     assert lines[0].startswith("FAILED       robust accuracy at least 0.9: it is at most 0.5000 on 100 samples")
     assert lines[-1] == found.summary

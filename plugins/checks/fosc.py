@@ -49,7 +49,7 @@ class Stationarity(Check):
 
     def look(self, evidence: Evidence) -> Finding:
         lab, ledger = evidence.lab, evidence.ledger
-        index = lab.draw(np.flatnonzero(ledger.correct & ~ledger.broken & np.isfinite(ledger.margin)), 128)
+        index = lab.draw(np.flatnonzero(ledger.worth_a_look & ~ledger.broken & np.isfinite(ledger.margin)), 128)
         why = hindrance(evidence, index)
         if why is not None:
             if evidence.twin is not None and not len(index) and ledger.met.any() and not len(ledger.standing):

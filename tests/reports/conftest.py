@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from auditor.entry import Entry
-from auditor.gate import Rule, judged
+from auditor.gate import judged
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Runs
 from auditor.metrics import by_class, measure, wilson
 from auditor.record import (
@@ -34,6 +34,7 @@ from auditor.record import (
     ThreatInfo,
     Tool,
 )
+from auditor.rule import Policy, Rule
 
 VOID = {"meta", "link", "img", "br"}
 BROKEN, WITHSTOOD, WRONG = Status.BROKEN, Status.WITHSTOOD, Status.MISCLASSIFIED
@@ -253,7 +254,7 @@ def record_of(
         command="advaudit scan models/robust.onnx --norm linf --epsilon 8/255 --data samples.npz",
         class_names=names,
     )
-    return judged(msgspec.structs.replace(record, **changes), rules)
+    return judged(msgspec.structs.replace(record, **changes), Policy(rules=rules))
 
 
 def hardness_of(record: Record, *, targets: str = "all", each: int = 0, seed: int = 0, **changes: Any) -> Record:

@@ -34,6 +34,9 @@ from auditor.record import (
 NAMES = ["cat", "dog", "eel"]
 EPSILON = 8 / 255
 THIRD = 1 / 3
+JUDGED: dict[str, Any] = {
+    "metric": "robust_accuracy", "table": 2, "n": 30, "bound": "exact", "interval": (0.1, THIRD), "needed": 70,
+}  # fmt: skip
 FULL = Hardness(
     pairs=[
         Pair(
@@ -66,7 +69,7 @@ def made(**changes: Any) -> Record:
         "hardness": FULL,
         "curve": [CurvePoint(epsilon=0.1, robust_accuracy=0.75, certified=0.5)],
         "gate": Gate(
-            rules=[RuleRow(rule="r", value=THIRD, threshold=0.4, status=Verdict.FAILED, reason="too low, by far")]
+            rules=[RuleRow(rule="r", value=THIRD, threshold=0.4, status=Verdict.FAILED, reason="too low, by far", **JUDGED)]
         ),
         "verdict": Verdict.FAILED,
         "findings": [
@@ -199,7 +202,22 @@ def test_stages_findings_and_rules() -> None:
         "5",
     ]
     (rule,) = table("rules")
-    assert tuple(rule.values()) == ("r", str(THIRD), "0.4", "failed", "too low, by far")
+    assert [rule[name] for name in ("rule", "value", "threshold", "status", "reason")] == [
+        "r",
+        str(THIRD),
+        "0.4",
+        "failed",
+        "too low, by far",
+    ]
+    assert [rule[name] for name in ("metric", "table", "n", "bound", "low", "high", "needed")] == [
+        "robust_accuracy",
+        "2",
+        "30",
+        "exact",
+        "0.1",
+        str(THIRD),
+        "70",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +231,7 @@ def test_stages_findings_and_rules() -> None:
         ("curve", CurvePoint, set()),
         ("stages", AttackRow, {"budget"}),
         ("findings", Finding, {"spent"}),
-        ("rules", RuleRow, set()),
+        ("rules", RuleRow, {"interval"}),
         ("protected", Protected, set()),
     ],
 )

@@ -1,0 +1,118 @@
+"""Rules against a baseline: no worse than another record of the same samples, by more than a margin. Loads no torch.
+
+A difference that is not significant proves nothing, least of all on few samples; so what is tested is that the metric
+fell by more than the margin, and passing takes evidence against it (non-inferiority).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditor.bounds import Evidence, smallest
+from auditor.entry import check_whole, read_record
+from auditor.errors import RecordError
+from auditor.metrics import OPEN
+from auditor.paired import noninferiority, tango
+from auditor.pairing import check_comparable, threat_differences
+from auditor.record import Outcome, Record
+from auditor.rule import Policy, Rule
+from auditor.scope import good
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Samples side by side. gained, lost: good with the other alone, with the baseline alone; the first of each pair
+    as what is not known would be worst, the second as it would be best for the model. unknown: samples of which
+    either record knows nothing."""
+
+    gained: tuple[int, int]
+    lost: tuple[int, int]
+    n: int
+    unknown: int
+
+    @property
+    def difference(self) -> tuple[float, float]:
+        """The metric of the record minus the baseline's: at least, and at most."""
+        worst, best = ((gained - lost) / max(self.n, 1) for gained, lost in zip(self.gained, self.lost, strict=True))
+        return worst, best
+
+
+def baseline(rule: Rule, policy: Policy, record: Record) -> Record:
+    """The record that a rule names. Raises RecordError where it can't be read, was changed, or is of other samples or
+    another threat: nothing could be learnt from it."""
+    path = policy.folder / (rule.baseline or "")
+    found = read_record(path)
+    check_whole(found, path if path.is_dir() else path.parent)
+    called = "the baseline", "this record"
+    check_comparable(found, record, called)
+    if differences := threat_differences(found, record, called):
+        raise RecordError(
+            f"A baseline is a record under the same threat; they differ in {differences[0]}: name another baseline, or "
+            "say with `threat` which threat the rule is for."
+        )
+    return found
+
+
+def check_baselines(policy: Policy, name: str, norm: str, digest: str) -> None:
+    """Raise RecordError before anything is attacked where a rule for this threat names a baseline that can't be read,
+    or is of other samples than those of this digest: the scan would end without a verdict."""
+    for rule, _ in policy.for_threat(name, norm):
+        if rule.baseline is None:
+            continue
+        found = read_record(policy.folder / rule.baseline)
+        if found.samples.digest != digest:
+            raise RecordError(
+                f"A baseline is a record of the same samples; {rule.baseline} (n = {found.samples.n}) has others: scan "
+                "both with the same --data, --limit and --seed."
+            )
+
+
+def pair(rule: Rule, outcomes: Sequence[Outcome], record: Record, before: Record) -> Pairs:
+    """These samples, each beside itself in the baseline."""
+    theirs = {outcome.id: outcome for outcome in before.outcomes}
+    gained, lost, unknown = [0, 0], [0, 0], 0
+    for mine in outcomes:
+        own, other = good(rule, mine, record), good(rule, theirs[mine.id], before)
+        for scenario, (after, once) in enumerate(((own[0], other[1]), (own[1], other[0]))):
+            gained[scenario] += after and not once
+            lost[scenario] += once and not after
+        unknown += mine.status in OPEN or theirs[mine.id].status in OPEN
+    return Pairs(gained=(gained[0], gained[1]), lost=(lost[0], lost[1]), n=len(outcomes), unknown=unknown)
+
+
+def weigh_pairs(rule: Rule, pairs: Pairs) -> Evidence:
+    """Of these samples: whether the metric fell by more than the margin. Of the population: Tango's score test of
+    that (Stat. Med. 17 (1998)), with his interval for the difference at 95 %; close at 30 pairs and more."""
+    worst, best = pairs.difference
+    if rule.over == "samples":
+        passing, failing = float(worst < -rule.margin), float(best >= -rule.margin)
+        return Evidence(passing=passing, failing=failing, low=worst, high=best)
+    if not pairs.n:
+        return Evidence(passing=1.0, failing=1.0, low=-1.0, high=1.0)
+    passing = noninferiority(pairs.gained[0], pairs.lost[0], pairs.n, rule.margin)
+    failing = 1 - noninferiority(pairs.gained[1], pairs.lost[1], pairs.n, rule.margin)
+    low, high = tango(pairs.gained[0], pairs.lost[0], pairs.n)[0], tango(pairs.gained[1], pairs.lost[1], pairs.n)[1]
+    return Evidence(passing=passing, failing=failing, low=low, high=high)
+
+
+def pairs_needed(rule: Rule, pairs: Pairs, alpha: float) -> int | None:
+    """Pairs that would decide it, if they changed as often as those so far; None where no number would. Of these
+    samples: all of them."""
+    gained, lost = sum(pairs.gained) / 2, sum(pairs.lost) / 2
+    if rule.over == "samples" or not pairs.n:
+        return pairs.n
+
+    def decides(n: int) -> bool:
+        p = noninferiority(round(gained * n / pairs.n), round(lost * n / pairs.n), n, rule.margin)
+        return min(p, 1 - p) <= alpha
+
+    return smallest(decides, pairs.n)
+
+
+def unequal(record: Record, before: Record) -> str:
+    """Why a record that lost nothing does not pass: it met other attacks than the baseline; empty where it did not."""
+    for name, words in (("suite", "suite"), ("access", "access"), ("deep", "depth of checks")):
+        if record.plan.get(name) != before.plan.get(name):
+            return f"the baseline was attacked with another {words}, so what looks the same may be the attacks'"
+    return ""

@@ -1,0 +1,127 @@
+"""What a rule of the gate is about: which samples, and how many of them are good by its metric. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, isfinite
+
+from msgspec import structs
+
+from auditor.bounds import Count
+from auditor.errors import UsageError
+from auditor.metrics import GOOD, OPEN, class_name
+from auditor.record import Outcome, Record, Status
+from auditor.rule import Policy, Rule
+
+
+def parts(rule: Rule, policy: Policy, record: Record) -> list[tuple[str, list[Outcome]]]:
+    """The samples that a rule is judged on, each part by the name of its class; one part without a name for all.
+
+    Raises UsageError for a class that the model hasn't, and where the protected classes are asked for and none is.
+    """
+    outcomes = record.outcomes
+    if rule.metric == "distance":
+        outcomes = [outcome for outcome in outcomes if outcome.clean_label == outcome.label]
+    if not rule.on_classes:
+        return [("", outcomes)]
+    own: dict[int, list[Outcome]] = {label: [] for label in _labels(rule, policy, record)}
+    for outcome in outcomes:
+        if outcome.label in own:
+            own[outcome.label].append(outcome)
+    return [(class_name(label, record.names), found) for label, found in own.items()]
+
+
+def _labels(rule: Rule, policy: Policy, record: Record) -> list[int]:
+    """The classes that a rule names, without those that have no samples where it is for each class."""
+    if rule.each_class:
+        return sorted({outcome.label for outcome in record.outcomes})
+    wanted = policy.protected if rule.protected else rule.classes
+    if not wanted:
+        raise UsageError("A gate for the protected classes needs [[protect]] tables beside it that name them.")
+    return list(dict.fromkeys(label_of(name, record) for name in wanted))
+
+
+def label_of(name: int | str, record: Record) -> int:
+    """The label of a class that is given by its name or number. Raises UsageError where the model has no such class."""
+    names, classes = record.names or (), record.model.classes
+    if name in names:
+        return names.index(str(name))
+    if str(name).isdecimal() and int(name) < classes:
+        return int(name)
+    known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else f"0 to {classes - 1}"
+    raise UsageError(f"A gate names a class of the model ({known}), got {name!r}.")
+
+
+def count(rule: Rule, outcomes: Sequence[Outcome], record: Record, *, streamed: bool) -> Count | str:
+    """How many of these samples are good, or why nobody can say. streamed: look only at those that a sequential scan
+    drew, in which every one got its full budget."""
+    attacked = rule.metric in ("robust_accuracy", "distance")
+    looked = outcomes
+    if streamed and attacked and record.drawn is not None:
+        drawn = set(record.drawn.ids)
+        looked = [outcome for outcome in outcomes if outcome.id in drawn]
+    if rule.metric == "distance" and rule.over == "population":
+        looked = [outcome for outcome in looked if outcome.ranged]
+    if why := _why_not(rule.metric, record):
+        return why
+    low, high = (sum(found) for found in zip((0, 0), *(good(rule, outcome, record) for outcome in looked), strict=True))
+    return Count(low=low, high=high, n=len(looked), size=len(outcomes))
+
+
+def _why_not(metric: str, record: Record) -> str:
+    if metric == "clean_accuracy" and record.samples.labels == "predicted":
+        return "the labels are the model's own answers, so they say nothing of its accuracy"
+    if metric == "certified_accuracy" and record.metrics.certified_accuracy is None:
+        return "it was not computed: no certifier ran"
+    if metric == "robust_accuracy" and record.metrics.robust_accuracy is None:
+        return "it was not computed: nothing was attacked"
+    if metric == "distance" and not any(outcome.ranged for outcome in record.outcomes):
+        return "no distances were looked for"
+    return ""
+
+
+def good(rule: Rule, outcome: Outcome, record: Record) -> tuple[bool, bool]:
+    """Whether a sample is certainly, and possibly, good by the rule's metric."""
+    if rule.metric == "clean_accuracy":
+        right = outcome.clean_label == outcome.label
+        return right, right
+    if rule.metric == "certified_accuracy":
+        proved = outcome.status is Status.CERTIFIED
+        return proved, proved
+    if rule.metric == "robust_accuracy":
+        return outcome.status in GOOD, outcome.status in GOOD or outcome.status in OPEN
+    asked = rule.at_least or 0.0
+    far = distance(outcome, record.threat.epsilon) >= asked
+    return far and (outcome.ranged or outcome.radius >= asked), far
+
+
+def distance(outcome: Outcome, epsilon: float | None) -> float:
+    """Of the nearest adversarial example that any stage found; infinite where none was."""
+    near = float("inf") if outcome.nearest is None else outcome.nearest
+    if outcome.status is Status.BROKEN:
+        limit = float("inf") if epsilon is None else epsilon
+        near = min(near, limit if outcome.distance is None else outcome.distance, limit)
+    return near
+
+
+def value(rule: Rule, counted: Count, outcomes: Sequence[Outcome], record: Record) -> float | None:
+    """The metric as it was measured: an upper bound where samples are unknown."""
+    if rule.metric != "distance":
+        return counted.high / counted.n if counted.n else None
+    far = sorted(distance(o, record.threat.epsilon) for o in outcomes if o.ranged or o.status is Status.BROKEN)
+    found = far[max(ceil(rule.quantile * len(far)), 1) - 1] if far else None
+    return found if found is not None and isfinite(found) else None
+
+
+def share(rule: Rule) -> float:
+    """The share of good samples that the rule asks for."""
+    return 1 - rule.quantile if rule.metric == "distance" else rule.at_least or 0.0
+
+
+def streamed(rule: Rule, record: Record) -> Rule:
+    """The rule with the bound that it is judged by on this record."""
+    if rule.bound or rule.baseline is not None:
+        return rule
+    sequential = record.drawn is not None and rule.metric == "robust_accuracy"
+    default = {"samples": "certain", "population": "mixture" if sequential else "exact"}[rule.over]
+    return structs.replace(rule, bound=default)
