@@ -22,6 +22,8 @@ UNFINISHED = RuleRow(
     rule="the scan", value=None, threshold=None, status=Verdict.INCONCLUSIVE, reason="the record is not complete"
 )
 
+URGENCY = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+
 
 def judgements(record: Record) -> list[RuleRow]:
     """The rules as they were judged; empty only where none was given. What says nothing is a row of its own."""
@@ -29,6 +31,13 @@ def judgements(record: Record) -> list[RuleRow]:
     if not rows and record.verdict is not None:
         rows = [EMPTY]
     return rows if record.complete else [*rows, UNFINISHED]
+
+
+def rank(row: RuleRow) -> tuple[int, float]:
+    """To sort rules by, the most important first: failed before undecided before passed, and of those alike the one
+    that misses the largest share of what was asked."""
+    short = row.threshold - row.value if known(row.threshold) and known(row.value) else 0.0
+    return URGENCY.index(row.status), -short / max(abs(row.threshold or 0.0), 1e-9)
 
 
 def numbered(names: Iterable[str]) -> Iterator[str]:
@@ -60,8 +69,12 @@ def line(text: str) -> str:
 
 
 def sentence(row: RuleRow) -> str:
-    """A rule, how it was judged and why, with its numbers in full."""
-    return line(f"{row.rule}: {row.status.value}, {row.reason}{numbers(value=row.value, asked=row.threshold)}")
+    """A rule, how it was judged and why, with its numbers in full; of an undecided one also what would decide it."""
+    told: dict[str, float | None] = {"value": row.value, "asked": row.threshold}
+    if row.status is Verdict.INCONCLUSIVE:
+        low, high = row.interval or (None, None)
+        told |= {"low": low, "high": high, "needed": row.needed}
+    return line(f"{row.rule}: {row.status.value}, {row.reason}{numbers(**told)}")
 
 
 def numbers(**named: float | None) -> str:

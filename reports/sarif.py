@@ -1,6 +1,6 @@
 """SARIF 2.1.0 for code scanning: what failed, what could not be decided and what the checks found, each at its file.
 
-Takes milliseconds. Rules are located at their `[[gate]]` table in the plan, where that can be read here, findings at
+Takes milliseconds. Rules are located at their `[[gate]]` table in the policy, where that can be read here, findings at
 the model file. All records are one run, since GitHub refuses several of one tool. What passed is left out.
 """
 
@@ -9,25 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from auditor.entry import Entry
-from auditor.errors import UsageError
-from auditor.gate import METRICS, Rule
 from auditor.hookspecs import hookimpl
 from auditor.obscurity import raised
 from auditor.record import Finding, Record, RuleRow, Severity, Verdict
 
 from .judgements import judgements, line, model, numbered, numbers, sentence
 from .numbers import real
+from .policy_lines import places
 from .text import clean, shorten
 
 FILENAME = "advaudit.sarif"
@@ -42,11 +37,8 @@ LEVELS = {
     Severity.WARNING: "warning",
     Severity.INFO: "note",
 }
-GATE = re.compile(r"^[ \t]*\[\[[ \t]*(?:gate|\"gate\"|'gate')[ \t]*\]\]", re.MULTILINE)
 LONGEST = 1024
 """Characters of a rule's description that GitHub takes."""
-PLAN = 1 << 20
-"""Bytes of a plan that is looked into; a larger one is none of ours."""
 Json = dict[str, Any]
 
 
@@ -95,13 +87,12 @@ def uri(path: str) -> str:
 
 def _found(record: Record) -> Iterator[Found]:
     """All that failed, could not be decided or was raised."""
-    lines = _lines(record.config)
+    place = places(record)
     for row in judgements(record):
         if row.status in LEVELS:
-            kind = next((name for name in METRICS if row.rule.startswith(_spelt(name))), "rule")
-            rule = _rule(f"gate/{kind}", f"What the gate asks of the {_spelt(kind)}", "", EVADE)
-            at = (record.config, _line(lines, row, record)) if record.config else (record.model.path, 1)
-            yield _at(record, at, rule, row, key=row.rule, level=LEVELS[row.status], told=sentence(row))
+            kind = line(row.metric) or "rule"
+            rule = _rule(f"gate/{kind}", f"What the gate asks of the {kind.replace('_', ' ')}", "", EVADE)
+            yield _at(record, place(row), rule, row, key=row.rule, level=LEVELS[row.status], told=sentence(row))
     for finding in raised(record.findings):
         source = f" Source: {finding.source.removesuffix('.')}." if finding.source else ""
         rule = _rule(f"check/{line(finding.id)}", finding.title, finding.advice + source, finding.technique)
@@ -134,37 +125,6 @@ def _at(
         "properties": {name: value for name, value in properties.items() if value is not None},
     }
     return Found(rule, result, json.dumps([model(record), record.threat.name, key]))
-
-
-def _spelt(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
-def _lines(config: str) -> list[tuple[Rule, int]]:
-    """The rules of a plan, each with the line of its table; none where the plan can't be read here or is another."""
-    path = Path(config)
-    try:
-        # a record from elsewhere may name anything: no device, no pipe, nothing large
-        if not config or not path.is_file() or path.stat().st_size > PLAN:
-            return []
-        text = path.read_text(encoding="utf-8")
-        rules = msgspec.convert(tomllib.loads(text).get("gate", []), list[Rule])
-    except (OSError, ValueError, RecursionError, UsageError):  # not UTF-8, no TOML and no rules are ValueErrors
-        return []
-    starts = [text.count("\n", 0, found.start()) + 1 for found in GATE.finditer(text)]
-    return list(zip(rules, starts, strict=True)) if len(starts) == len(rules) else []
-
-
-def _line(lines: list[tuple[Rule, int]], row: RuleRow, record: Record) -> int:
-    """The line of the rule that this row comes from, 1 where none fits. A rule on classes leaves a row for each."""
-    labels: dict[str, int | str] = {known.name: known.label for known in record.by_class}
-    for rule, start in lines:
-        begin, end = f"{_spelt(rule.metric)} of ", f" at least {rule.at_least:g}"
-        named = row.rule.removeprefix(begin).removesuffix(end)
-        meant = rule.each_class or not {named, labels.get(named)}.isdisjoint(rule.classes)
-        if row.rule == rule.text or (meant and row.rule == f"{begin}{named}{end}"):
-            return start
-    return 1
 
 
 @hookimpl

@@ -176,4 +176,7 @@ def test_the_reporters_are_registered() -> None:
         "csv": "tables",
         "junit": "junit.xml",
         "sarif": "advaudit.sarif",
+        "github": "github.md",
+        "annotations": "annotations.txt",
+        "text": "gate.txt",
     }

@@ -17,8 +17,9 @@ from auditor.reports.junit import render
 from records import finding, outcomes, record, threat_info
 
 from auditor.entry import Entry
-from auditor.gate import Rule, judged
+from auditor.gate import judged
 from auditor.record import FindingStatus, Gate, Record, RuleRow, Severity, Verdict
+from auditor.rule import Policy, Rule
 
 Make = Callable[..., Entry]
 HOSTILE = [
@@ -117,9 +118,21 @@ def test_each_rule_is_a_case_that_passes_only_where_the_rule_did() -> None:
     ],
 )
 def test_what_the_gate_judges_is_what_the_server_sees(letters: str, rule: Rule, inside: list[str]) -> None:
-    found = judged(record(outcomes(letters)), [rule])
+    found = judged(record(outcomes(letters)), Policy(rules=[rule]))
     assert (found.verdict == Verdict.PASSED) == (not inside)
     assert cases(render([Entry(found, Path())])) == [(rule.text, inside)]
+
+
+def test_an_undecided_rule_tells_between_what_it_lies_and_what_would_decide_it() -> None:
+    rules = [
+        msgspec.structs.replace(row(name, status), interval=(0.125, 0.75), needed=240)
+        for name, status in (("a", Verdict.INCONCLUSIVE), ("b", Verdict.FAILED))
+    ]
+    root = check(render([made(*rules)]))
+    assert [error.text for error in root.iter("error")] == [
+        "a: inconclusive, because (value 0.25, asked 0.5, low 0.125, high 0.75, needed 240)"
+    ]
+    assert [failure.text for failure in root.iter("failure")] == ["b: failed, because (value 0.25, asked 0.5)"]
 
 
 def test_no_rule_is_skipped_and_not_passed() -> None:
@@ -131,7 +144,7 @@ def test_no_rule_is_skipped_and_not_passed() -> None:
 def test_rules_that_hold_for_no_class_do_not_pass() -> None:
     found = judged(
         record([], model=msgspec.structs.replace(record([]).model, classes=0)),
-        [Rule(metric="robust_accuracy", at_least=0.5, each_class=True)],
+        Policy(rules=[Rule(metric="robust_accuracy", at_least=0.5, each_class=True)]),
     )
     assert found.gate.rules == []
     assert cases(render([Entry(found, Path())])) == [("the gate", ["error"])]

@@ -17,8 +17,9 @@ from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError
 from records import finding, outcomes, record, threat_info
 
+from auditor.config import read_config
 from auditor.entry import Entry
-from auditor.gate import Rule, judged
+from auditor.gate import judged
 from auditor.record import FindingStatus, Gate, Record, RuleRow, Severity, Verdict
 
 Make = Callable[..., Entry]
@@ -96,7 +97,7 @@ def read(official: Draft4Validator) -> Callable[[str], Json]:
 
 
 def row(rule: str, status: Verdict, **changes: Any) -> RuleRow:
-    fields: dict[str, Any] = {"value": 0.25, "threshold": 0.5, "reason": "because"}
+    fields: dict[str, Any] = {"value": 0.25, "threshold": 0.5, "reason": "because", "metric": "robust_accuracy"}
     return RuleRow(rule=rule, status=status, **(fields | changes))
 
 
@@ -113,9 +114,12 @@ def place(result: Json) -> tuple[str, int]:
 def test_only_what_failed_or_is_open_is_a_result(read: Callable[[str], Json]) -> None:
     rules = [
         row("robust accuracy at least 0.5", Verdict.FAILED),
-        row("clean accuracy at least 0.5", Verdict.PASSED),
-        row("label agreement at least 0.5", Verdict.INCONCLUSIVE, value=None),
-    ]
+        row("clean accuracy at least 0.5", Verdict.PASSED, metric="clean_accuracy"),
+        row(
+            "label agreement at least 0.5", Verdict.INCONCLUSIVE, metric="label_agreement", value=None,
+            interval=(0.25, 0.75), needed=120,
+        ),
+    ]  # fmt: skip
     results = read(render([made(*rules)]))["results"]
     assert [(r["ruleId"], r["level"]) for r in results] == [
         ("gate/robust_accuracy", "error"), ("gate/label_agreement", "warning"),
@@ -125,6 +129,7 @@ def test_only_what_failed_or_is_open_is_a_result(read: Callable[[str], Json]) ->
     )
     assert results[0]["properties"] == {"value": 0.25, "threshold": 0.5, "planDigest": "0" * 64}
     assert results[1]["properties"] == {"threshold": 0.5, "planDigest": "0" * 64}
+    assert results[1]["message"]["text"].endswith("inconclusive, because (asked 0.5, low 0.25, high 0.75, needed 120)")
 
 
 def test_nothing_to_say_is_an_empty_run(read: Callable[[str], Json]) -> None:
@@ -164,59 +169,37 @@ def test_findings_have_the_level_of_their_severity_and_the_technique_of_atlas(re
     assert "help" not in rules["check/idle"]
 
 
-def test_each_rule_stands_at_its_table_in_the_plan(
+def test_each_rule_stands_at_its_table_in_the_policy(
     read: Callable[[str], Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("audit.toml").write_text(PLAN, encoding="utf-8")
-    from auditor.config import read_config
-
-    rules = [*read_config(Path("audit.toml")).gate, Rule(metric="robust_accuracy", at_least=0.75)]
-    found = judged(record(outcomes("bb", [0, 1]), names=["cat", "dog"], config="audit.toml"), rules)
+    Path("policy.toml").write_text(PLAN, encoding="utf-8")
+    policy = read_config(Path("policy.toml")).rules(Path("policy.toml"), 0.75)
+    # judged by another file than the plan of the scan
+    found = judged(record(outcomes("bb", [0, 1]), names=["cat", "dog"], config="audit.toml"), policy)
     results = read(render([Entry(found, Path())]))["results"]
     at = {result["message"]["text"].split(": ")[1]: place(result) for result in results}
     assert at == {
         # clean accuracy is inconclusive: too few samples
-        "clean accuracy at least 0.9": ("audit.toml", 5),
-        "robust accuracy at least 0.5": ("audit.toml", 9),
-        "robust accuracy of dog at least 0.25": ("audit.toml", 13),
-        "robust accuracy of cat at least 0.125": ("audit.toml", 18),
-        "robust accuracy of dog at least 0.125": ("audit.toml", 18),
-        "robust accuracy of each class at least 0.125": ("audit.toml", 18),
-        "robust accuracy of cat at least 0.25": ("audit.toml", 23),
-        "robust accuracy at least 0.75": ("audit.toml", 1),  # of the command line
+        "clean accuracy at least 0.9": ("policy.toml", 5),
+        "robust accuracy at least 0.5": ("policy.toml", 9),
+        "robust accuracy of dog at least 0.25": ("policy.toml", 13),
+        "robust accuracy of cat at least 0.125": ("policy.toml", 18),
+        "robust accuracy of dog at least 0.125": ("policy.toml", 18),
+        "robust accuracy of each class at least 0.125": ("policy.toml", 18),
+        "robust accuracy of cat at least 0.25": ("policy.toml", 23),
+        "robust accuracy at least 0.75": ("policy.toml", 1),  # of the command line
     }
+    assert {result["ruleId"] for result in results} == {"gate/clean_accuracy", "gate/robust_accuracy"}
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        None,
-        b"\xff\xfe",
-        b"[[gate",
-        b"a = " + b"[" * 5000,
-        b"[[gate]]\nmetric = 'robust_accuracy'\nat_least = 9\n",
-        b"[[gate]]\nmetric = 'something'\nat_least = 0.5\n",
-        b"gate = 3\n",
-        b"gate = [{metric = 'robust_accuracy', at_least = 0.5}]\n",
-        b"\n[[gate]]\nmetric = 'robust_accuracy'\nat_least = 0.5\n[search]\nsuite = '''\n[[gate]]\n'''\n",
-        b"\n[[gate]]\nmetric = 'robust_accuracy'\nat_least = 0.5\n#" + b"x" * (1 << 20),
-    ],
-)
-def test_a_plan_that_says_nothing_of_the_line_is_named_all_the_same(
-    read: Callable[[str], Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: bytes | None
+def test_an_older_record_stands_at_the_plan_it_names(
+    read: Callable[[str], Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if plan is not None:
-        Path("audit.toml").write_bytes(plan)
-    entry = made(row("robust accuracy at least 0.5", Verdict.FAILED), config="audit.toml")
-    assert place(read(render([entry]))["results"][0]) == ("audit.toml", 1)
-
-
-def test_nothing_but_a_file_is_read_for_the_line(read: Callable[[str], Json], tmp_path: Path) -> None:
-    for config in ("/dev/zero", str(tmp_path), "x\x00y"):
-        entry = made(row("robust accuracy at least 0.5", Verdict.FAILED), config=config)
-        assert place(read(render([entry]))["results"][0])[1] == 1
+    Path("audit.toml").write_text(PLAN, encoding="utf-8")
+    (result,) = read(render([made(row("clean accuracy", Verdict.FAILED, metric=""), config="audit.toml")]))["results"]
+    assert (place(result), result["ruleId"]) == (("audit.toml", 1), "gate/rule")
 
 
 def test_without_a_plan_a_rule_stands_at_the_model(read: Callable[[str], Json]) -> None:
