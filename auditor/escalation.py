@@ -14,6 +14,7 @@ from auditor.answers import CONFIRMATION, WORDS, answers, fitting
 from auditor.events import Notice
 from auditor.inquiry import Inquiry
 from auditor.obscurity import Belief, doubts, masking, raised, trust
+from auditor.rates import counted
 from auditor.record import AttackRow, Chapter, Finding, Spent
 
 ROUNDS = 3
@@ -182,11 +183,6 @@ def tried(name: str, rows: list[AttackRow], because: list[str], before: float, a
         findings=because,
         stages=[row.name for row in ran],
     )
-
-
-def counted(n: int, what: str) -> str:
-    """`1 stage`, `8 stages`."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def shortened(text: str) -> str:

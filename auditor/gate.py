@@ -81,7 +81,8 @@ def judged(record: Record, policy: Policy) -> Record:
     """The record with this policy's judgement, verdict and summary in place of any other."""
     rows, verdict = judge(policy, record)
     summary = summarise(record, record.names, verdict)
-    gate = Gate(rules=rows, policy=policy.path, alpha=policy.alpha if rows else None)
+    elsewhere = len(policy.rules + policy.also) - len(policy.for_threat(record.threat.name, record.threat.norm))
+    gate = Gate(rules=rows, policy=policy.path, alpha=policy.alpha if rows else None, elsewhere=elsewhere)
     return structs.replace(record, gate=gate, verdict=verdict, summary=summary)
 
 

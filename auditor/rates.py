@@ -36,3 +36,8 @@ def interval(span: Sequence[float] | None, *, dash: str = "–") -> str:
     low, high = span
     digits = 0 if high - low >= NARROW else 1
     return f"{low * 100:.{digits}f}{dash}{high * 100:.{digits}f}"
+
+
+def counted(n: int, what: str) -> str:
+    """`1 stage`, `8 stages`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -313,11 +313,13 @@ class RuleRow(Struct, frozen=True, kw_only=True):
 
 
 class Gate(Struct, frozen=True, kw_only=True):
-    """policy: the file that the rules are from, empty for none. alpha: that they share, see `auditor.rule.Policy`."""
+    """policy: the file that the rules are from, empty for none. alpha: that they share, see `auditor.rule.Policy`.
+    elsewhere: rules of the policy that are for other threats."""
 
     rules: list[RuleRow]
     policy: str = ""
     alpha: float | None = None
+    elsewhere: int = 0
 
 
 class Drawn(Struct, frozen=True, kw_only=True):

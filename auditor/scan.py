@@ -13,10 +13,11 @@ from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
+from auditor.rates import counted
 from auditor.record import AUDIT, Verdict
 from auditor.rendering import check_formats, render
 from auditor.resolve import legible, resolve
-from auditor.verdict import exit_code, worst
+from auditor.verdict import exit_code, unjudged, worst
 
 FORMATS = ("html", "csv")
 """What a scan writes unless it is told otherwise: for people, and for a spreadsheet."""
@@ -62,7 +63,7 @@ def scan(
         jobs = [replace(job, command=legible(command)) for job in jobs]
     if jobs[0].config:
         threats = ", ".join(job.threat.title for job in jobs)
-        rules = f", {len(jobs[0].policy.rules)} rules of the gate" if jobs[0].policy.rules else ""
+        rules = f", {counted(len(jobs[0].policy.rules), 'rule')} of the gate" if jobs[0].policy.rules else ""
         listen(Notice(text=f"Plan: {jobs[0].config} ({threats}{rules})."))
     if gated and not jobs[0].policy.rules and not jobs[0].policy.also:
         raise UsageError(
@@ -83,6 +84,8 @@ def run_scan(model: str, options: Mapping[str, Any], plugins_dir: Path | None, l
     """Scan, say what came of it, and return the exit code. Raises AdvauditError where the scan can't be run."""
     done = scan(model, options, plugins_dir, listen)
     for entry in done.entries:
+        if entry.record.verdict is None:
+            listen(Notice(text=unjudged(entry.record)))
         for row in entry.record.gate.rules:
             listen(Notice(text=f"{row.status.upper()}: {row.rule}; {row.reason}"))
     for path in done.reports:

@@ -22,10 +22,16 @@ def worst(verdicts: list[Verdict | None]) -> Verdict | None:
     return None
 
 
+def unjudged(record: Record) -> str:
+    """Why there is no verdict, in a sentence."""
+    asked = f"No rule is for the threat {record.threat.name}" if record.gate.elsewhere else "No rule was given"
+    return f"{asked}, so there is no verdict."
+
+
 def tell(record: Record) -> Iterator[str]:
     """The rules with their values, then the sentence."""
     for row in record.gate.rules:
         yield f"{row.status.upper():12} {row.rule}: {row.reason}"
-    if not record.gate.rules:
-        yield "No rule was given, so there is no verdict."
+    if record.verdict is None:
+        yield unjudged(record)
     yield record.summary

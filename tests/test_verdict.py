@@ -31,4 +31,12 @@ def test_the_rules_and_then_the_sentence() -> None:
     lines = list(tell(found))
     assert lines[0].startswith("FAILED       robust accuracy at least 0.9: it is at most 0.5000 on 100 samples")
     assert lines[-1] == found.summary
+
+
+def test_without_a_verdict_it_says_why() -> None:
     assert next(tell(record(outcomes("w")))) == "No rule was given, so there is no verdict."
+    other = judged(record(outcomes("w")), Policy(rules=[Rule(metric="trust", threat="l2")]))
+    assert next(tell(other)) == "No rule is for the threat linf 8/255, so there is no verdict."
+    nothing = judged(record([]), Policy(rules=[Rule(metric="robust_accuracy", at_least=0.1, each_class=True)]))
+    assert exit_code(nothing.verdict) == 3
+    assert not any("no verdict" in line for line in tell(nothing))
