@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, exp, floor, inf, log, sqrt
+from math import ceil, floor, inf, sqrt
 from statistics import NormalDist
+from typing import SupportsFloat
 
 MOST = 10_000_000
 """Samples beyond which nobody is told how many it would take."""
+Pair = tuple[SupportsFloat, SupportsFloat]
+"""p-values for passing and failing, or the low and the high end of an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,23 +95,13 @@ def _certain(count: Count, at_least: float, alpha: float, margin: float) -> Evid
 
 
 def _drawn(count: Count, at_least: float, alpha: float, margin: float) -> Evidence:
-    """By sampling without replacement: against the largest total that should not pass, the smallest that should."""
-    from auditor.sequential import confidence_sequence_among, log_evidence_among
+    from auditor.sequential import confidence_sequence_among, drawn
 
-    enough = ceil(at_least * count.size - 1e-9)
-
-    def against(total: int, good: int, above: bool) -> float:
-        least, most = good, count.size - (count.n - good)
-        if not least <= total <= most:
-            return float((total < least) != above)
-        if (good * count.size > total * count.n) != above:
-            return 1.0
-        return min(1.0, exp(-float(log_evidence_among(good, count.n, total, count.size))))
-
-    low = float(confidence_sequence_among(count.low, count.n, count.size, alpha)[0])
-    high = float(confidence_sequence_among(count.high, count.n, count.size, alpha)[1])
-    passing = against(enough - 1, count.low, above=True) if enough > 0 else 0.0
-    return Evidence(passing=passing, failing=against(enough, count.high, above=False), low=low, high=high)
+    return _streamed(
+        count,
+        lambda good: drawn(good, count.n, at_least, count.size),
+        lambda good: confidence_sequence_among(good, count.n, count.size, alpha),
+    )
 
 
 def _exact(count: Count, at_least: float, alpha: float, margin: float) -> Evidence:
@@ -145,37 +138,32 @@ def _wilson(count: Count, at_least: float, alpha: float, margin: float) -> Evide
 
 
 def _mixture(count: Count, at_least: float, alpha: float, margin: float) -> Evidence:
-    from auditor.sequential import log_evidence
+    from auditor.sequential import confidence_sequence, mixture
 
-    def against(good: int, above: bool) -> float:
-        if (good > at_least * count.n) != above or good == at_least * count.n:
-            return 1.0
-        return min(1.0, exp(-float(log_evidence(good, count.n, at_least))))
-
-    low, high = _sequence(count, alpha)
-    passing = 0.0 if at_least <= 0 else against(count.low, above=True)
-    return Evidence(passing=passing, failing=against(count.high, above=False), low=low, high=high)
-
-
-def _sprt(count: Count, at_least: float, alpha: float, margin: float) -> Evidence:
-    least, most = at_least - margin, at_least + margin
-    up, down = log(most / least), log((1 - most) / (1 - least))
-
-    def ratio(good: int) -> float:
-        return good * up + (count.n - good) * down
-
-    low, high = _sequence(count, alpha)
-    return Evidence(
-        passing=min(1.0, exp(-ratio(count.low))), failing=min(1.0, exp(ratio(count.high))), low=low, high=high
+    return _streamed(
+        count,
+        lambda good: mixture(good, count.n, at_least),
+        lambda good: confidence_sequence(good, count.n, alpha),
     )
 
 
-def _sequence(count: Count, alpha: float) -> tuple[float, float]:
-    from auditor.sequential import confidence_sequence
+def _sprt(count: Count, at_least: float, alpha: float, margin: float) -> Evidence:
+    from auditor.sequential import confidence_sequence, sprt
 
-    return (
-        float(confidence_sequence(count.low, count.n, alpha)[0]),
-        float(confidence_sequence(count.high, count.n, alpha)[1]),
+    return _streamed(
+        count,
+        lambda good: sprt(good, count.n, at_least, margin),
+        lambda good: confidence_sequence(good, count.n, alpha),
+    )
+
+
+def _streamed(count: Count, test: Callable[[int], Pair], sequence: Callable[[int], Pair]) -> Evidence:
+    """By a test and a confidence sequence of `auditor.sequential`; what is not known counts against either claim."""
+    return Evidence(
+        passing=float(test(count.low)[0]),
+        failing=float(test(count.high)[1]),
+        low=float(sequence(count.low)[0]),
+        high=float(sequence(count.high)[1]),
     )
 
 

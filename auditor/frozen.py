@@ -22,7 +22,7 @@ NEARS = (0.0, 0.15, 0.25, 0.55, 1.0)
 
 On nine robust nets the share of 0.1, 0.2 and 0.6 lay below 0.23, 0.38 and 0.63 in the median, and nobody above 0.05,
 0.07 and 0.16 fell when all were played (`python -m benchmarks.frozen fit`). These lie between, so that a survivor costs
-what it did, although stages without gradients now meet everybody.
+some 1.2 times what it did, although stages without gradients now meet everybody.
 """
 
 

@@ -61,7 +61,8 @@ def trust(findings: list[Finding], answered: set[str], attacks: list[AttackRow])
     clear = {f.id for f in findings if f.status is FindingStatus.CLEAR or f.id in answered}
     if clear.issuperset(REQUIRED):
         return "sound"
-    ran = [row for row in attacks if row.status == "ran" and row.access != Access.GRADIENT]
-    without = {row.attack for row in ran if row.budget.queries >= LEAST and row.share >= 0.5} - {"noise"}
+    blind = [row for row in attacks if row.status == "ran" and row.access != Access.GRADIENT]
+    met = [row for row in blind if row.share >= 0.5 and row.near == 1]
+    without = {row.attack for row in met if row.budget.queries >= LEAST} - {"noise"}
     gone = {f.id for f in raised(findings)}
     return "sound" if "no_gradients" in gone and len(without) >= FAMILIES else "unknown"

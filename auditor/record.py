@@ -209,8 +209,9 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     """What one stage of the suite did. status: `ran`, `skipped` or `error`, with the reason in words.
 
     entered: samples it met. broken: verified breaks. rejected: candidates that verification refused, by reason.
-    parameters: the attack's fields as they were used. share: of the survivors, that it met. rounds: played, of at most
-    most_rounds. distance: whether it looked for each sample's nearest adversarial example. budget: what a sample costs
+    parameters: the attack's fields as they were used. share: of the survivors, that it met. near: of its clean margin,
+    to which that of a sample had to have come down for the stage to meet it. rounds: played, of at most most_rounds.
+    distance: whether it looked for each sample's nearest adversarial example. budget: what a sample costs
     that enters and withstands all its rounds. source: whose gradients it followed. transfer: what became of its
     examples on the stand-in and on the model, where that is not the twin. sample: how many it met at most,
     drawn uniformly; 0 for all. phase: `suite`, `check` for an
@@ -233,6 +234,7 @@ class AttackRow(Struct, frozen=True, kw_only=True):
     restarts: int
     parameters: dict[str, Any]
     share: float = 1.0
+    near: float = 1.0
     rounds: int = 1
     most_rounds: int = 1
     distance: bool = False

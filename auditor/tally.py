@@ -73,6 +73,7 @@ class Tally:
             restarts=stage.restarts,
             parameters=stage.attack.parameters(),
             share=stage.share,
+            near=stage.near,
             rounds=self.rounds,
             most_rounds=stage.rounds,
             distance=stage.distance,

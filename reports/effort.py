@@ -130,7 +130,9 @@ def _budget(rows: list[AttackRow]) -> str:
     if not any(most):
         return ""
     text = f" A sample that meets all of them and withstands may cost {_passes(most)}"
-    if any(row.share < 1 or row.most_rounds > 1 for row in ran):
+    if any(row.near < 1 for row in ran):
+        text += "; stages for those alone that came near falling make it less on average"
+    elif any(row.share < 1 or row.most_rounds > 1 for row in ran):
         text += f"; stages for the weakest survivors and rounds that were not needed make it {_passes(mean)} on average"
     return text + "."
 
@@ -144,6 +146,8 @@ def _whom(row: AttackRow) -> str:
     if row.distance:
         return "every correct sample, broken or not"
     whom = "all that stand" if row.share >= 1 else f"the weakest {percent(row.share, 100)} of what stands"
+    if row.near < 1:
+        whom += f" whose margin fell to {percent(row.near, 100)} of the clean one"
     if row.sample:
         whom = f"up to {count(row.sample)} of {whom}, drawn uniformly"
     return whom if row.most_rounds == 1 else f"{whom}, {row.rounds} of {row.most_rounds} rounds"

@@ -152,7 +152,7 @@ def _stages(record: Record) -> Iterator[Row]:
     for a in record.attacks:
         yield (
             a.name, a.attack, a.phase, " ".join(a.because), a.status, a.reason, a.access, a.source, a.restarts, a.share,
-            a.rounds, a.most_rounds, a.sample, a.distance, a.entered, a.broken, a.forwards, a.backwards, a.queries,
+            a.near, a.rounds, a.most_rounds, a.sample, a.distance, a.entered, a.broken, a.forwards, a.backwards, a.queries,
             a.seconds, *_spent(a.budget), _json(a.rejected), _json(a.parameters),
             None if a.transfer is None else _json(a.transfer),
         )  # fmt: skip
@@ -208,7 +208,7 @@ TABLES = {
     ),
     "curve": _table("label name epsilon robust_accuracy certified", _curve),
     "stages": _table(
-        "name attack phase because status reason access source restarts share rounds most_rounds sample distance "
+        "name attack phase because status reason access source restarts share near rounds most_rounds sample distance "
         "entered broken forwards backwards queries seconds budget_forwards budget_backwards budget_queries rejected "
         "parameters transfer",
         _stages,

@@ -36,6 +36,7 @@ EPSILON = 8 / 255
 THIRD = 1 / 3
 JUDGED: dict[str, Any] = {
     "metric": "robust_accuracy", "table": 2, "n": 30, "bound": "exact", "interval": (0.1, THIRD), "needed": 70,
+    "reason": "too low, by far",
 }  # fmt: skip
 FULL = Hardness(
     pairs=[
@@ -69,7 +70,7 @@ def made(**changes: Any) -> Record:
         "hardness": FULL,
         "curve": [CurvePoint(epsilon=0.1, robust_accuracy=0.75, certified=0.5)],
         "gate": Gate(
-            rules=[RuleRow(rule="r", value=THIRD, threshold=0.4, status=Verdict.FAILED, reason="too low, by far", **JUDGED)]
+            rules=[RuleRow(rule="r", value=THIRD, threshold=0.4, status=Verdict.FAILED, **JUDGED)]
         ),
         "verdict": Verdict.FAILED,
         "findings": [
