@@ -152,8 +152,8 @@ def _stages(record: Record) -> Iterator[Row]:
     for a in record.attacks:
         yield (
             a.name, a.attack, a.phase, " ".join(a.because), a.status, a.reason, a.access, a.source, a.restarts, a.share,
-            a.near, a.rounds, a.most_rounds, a.sample, a.distance, a.entered, a.broken, a.forwards, a.backwards, a.queries,
-            a.seconds, *_spent(a.budget), _json(a.rejected), _json(a.parameters),
+            a.near, a.rounds, a.most_rounds, a.sample, a.distance, a.entered, a.broken, a.forwards, a.backwards,
+            a.queries, a.seconds, *_spent(a.budget), _json(a.rejected), _json(a.parameters),
             None if a.transfer is None else _json(a.transfer),
         )  # fmt: skip
 
