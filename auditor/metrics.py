@@ -79,13 +79,15 @@ def measure(outcomes: list[Outcome], *, certified: bool, drawn: Drawn | None = N
     judged = any(outcome.status in (*GOOD, Status.BROKEN) for outcome in looked) or not any(map(is_correct, looked))
     robust = upper_bound(looked)
     attacked = sum(counts[s] for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
+    # a sweep that was stopped has broken the easy ones, and left the others
+    stopped = drawn is not None and bool(drawn.swept) and len(drawn.ids) < drawn.size
     span = anytime if drawn is not None and not drawn.swept and len(drawn.ids) < drawn.size else wilson
     return Metrics(
         clean_accuracy=correct / n if n else None,
         robust_accuracy=robust / len(looked) if looked and judged else None,
         robust_accuracy_interval=span(robust, len(looked)) if judged else None,
         certified_accuracy=proved / n if n and certified else None,
-        attack_success_rate=counts[Status.BROKEN] / attacked if attacked else None,
+        attack_success_rate=counts[Status.BROKEN] / attacked if attacked and not stopped else None,
         statuses=counts,
     )
 

@@ -32,7 +32,7 @@ class Status(StrEnum):
     CERTIFIED = "certified"
     """A certifier proved that no adversarial example exists inside the threat model."""
     UNATTACKED = "unattacked"
-    """No attack ran on it."""
+    """No attack ran on it, or, in a sequential scan, not its full budget."""
     ERROR = "error"
     """The target or every attack failed on it: nothing is known."""
 

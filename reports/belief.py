@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from auditor.answers import WORDS as ANSWERS
 from auditor.obscurity import REQUIRED, doubts, raised
-from auditor.record import Finding, FindingStatus, Record, Severity
+from auditor.record import Finding, FindingStatus, Record, Severity, Verdict
 
 from . import svg, words
 from .fidelity import Twin, twin
@@ -90,6 +90,8 @@ def trust_words(record: Record) -> dict[str, str]:
     """What each word for trust means for this record; one that is unknown says what is missing."""
     missing = [f.title for f in record.findings if f.id in REQUIRED and f.status is FindingStatus.INCONCLUSIVE]
     unknown = words.TRUST["unknown"]
+    if record.drawn is not None and record.drawn.settled is Verdict.FAILED:
+        return words.TRUST | {"unknown": "Not asked: what is broken needs no trust, and the scan stopped there."}
     if missing:
         unknown += " Not known: " + "; ".join(f"whether {title[0].lower()}{title[1:]}" for title in missing) + "."
     sound = words.ANSWERED if doubts(record.findings) else words.TRUST["sound"]

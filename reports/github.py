@@ -90,7 +90,7 @@ def _rules(rows: list[RuleRow]) -> Iterator[str]:
 
 
 def _numbers(record: Record) -> Iterator[str]:
-    m, n = record.metrics, record.samples.n
+    m, n = record.metrics, record.n
     heads = ["Robust accuracy", "95 % interval", "Clean"]
     row = [at_most(m.robust_accuracy, n), interval(m.robust_accuracy_interval), percent(m.clean_accuracy, n)]
     if known(m.certified_accuracy):

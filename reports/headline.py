@@ -143,6 +143,8 @@ def _drawn(record: Record) -> list[str]:
     why = "which settled the gate" if drawn.settled else "which did not settle the gate"
     swept = f"Cheap attacks ({', '.join(map(shorten, drawn.swept))}) met all. " if drawn.swept else ""
     full = f"{count(len(drawn.ids))} drawn in random order got the full budget, {why}"
+    if not drawn.ids:
+        full = "What they broke settled the gate, so none got the full budget"
     saved = f", at about {percent(drawn.cost, 100)} of the cost of attacking all" if known(drawn.cost) else ""
     return [f"{swept}{full}{saved}."]
 
@@ -152,6 +154,7 @@ def _sentence(record: Record) -> str:
     m, n = record.metrics, record.n
     wrong, broken = (m.statuses.get(status, 0) for status in (Status.MISCLASSIFIED, Status.BROKEN))
     attacked = broken + sum(m.statuses.get(status, 0) for status in GOOD)
+    unknown = n - wrong - attacked
     if not known(m.robust_accuracy):
         return f"No attack judged any of the {count(n)} samples, so nothing can be said of its robustness."
     bound = f"robust accuracy is at most {percent(m.robust_accuracy, n, bound=True)}"
@@ -160,6 +163,9 @@ def _sentence(record: Record) -> str:
             f"robust accuracy lies between {percent(m.certified_accuracy, n)} (proved) and "
             f"{percent(m.robust_accuracy, n, bound=True)} (not broken)"
         )
+    if record.drawn is not None and record.drawn.swept and unknown:
+        how = f"Attacks broke {count(broken)} of the {count(n - wrong)} samples that the model gets right"
+        return f"{how} before the scan stopped, so {bound}."
     doubt = ", and even that is in doubt" if record.trust == "doubtful" else ""
     if not attacked:
         return f"The model gets all {count(wrong)} samples wrong without an attack, so {bound}."
@@ -197,6 +203,8 @@ def _absent(names: list[str]) -> str:
 def _success(record: Record) -> str:
     m = record.metrics
     attacked = sum(m.statuses.get(status, 0) for status in (Status.BROKEN, *GOOD))
+    if not known(m.attack_success_rate) and record.drawn is not None and record.drawn.swept:
+        return "The scan stopped before it had tried everything on everyone, so there is no success rate."
     if not known(m.attack_success_rate):
         return "No sample was both classified correctly and attacked to the end, so there is no success rate."
     rate = percent(m.attack_success_rate, attacked)

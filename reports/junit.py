@@ -83,7 +83,7 @@ def _properties(record: Record) -> Iterable[tuple[str, str]]:
         "robust_accuracy": m.robust_accuracy,
         "robust_low": low,
         "robust_high": high,
-        "n": record.samples.n,
+        "n": record.n,
         "clean_accuracy": m.clean_accuracy,
         "certified_accuracy": m.certified_accuracy,
         "trust": record.trust,

@@ -9,7 +9,7 @@ from .numbers import amount
 STATUSES = {
     Status.CERTIFIED: "Proved: no adversarial example exists inside the threat model.",
     Status.WITHSTOOD: "At least one attack ran its full budget, and nothing that was tried succeeded. Not a proof.",
-    Status.UNATTACKED: "No attack ran on it. This says nothing about the model.",
+    Status.UNATTACKED: "No attack ran on it, or none to its full budget. This says nothing about the model.",
     Status.ERROR: "The model or every attack failed on it. Nothing is known.",
     Status.BROKEN: "An adversarial example was found, and the deployed model confirmed it.",
     Status.MISCLASSIFIED: "The model is wrong on the clean input already; no attack was needed.",
