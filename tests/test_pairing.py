@@ -22,7 +22,7 @@ from auditor.pairing import (
     same_distance,
     threat_differences,
 )
-from auditor.record import Record, Tool
+from auditor.record import Drawn, Record, Tool, Verdict
 
 CALLED = ("a.onnx", "b.onnx")
 LETTERS = "wwbbm"
@@ -69,6 +69,19 @@ def test_incomplete_records_are_refused(whole: int) -> None:
     sides[1 - whole] = plain(complete=False)
     with pytest.raises(RecordError, match=rf"complete records, {CALLED[1 - whole]} is not; go on .* \(--resume\)"):
         check_comparable(sides[0], sides[1], CALLED)
+
+
+@pytest.mark.parametrize("whole", [0, 1])
+def test_scans_that_stopped_are_refused(whole: int) -> None:
+    """What they know is no fair choice of pairs: all that fell to cheap attacks, and a part of the others."""
+    sides = [plain(), plain()]
+    drawn = Drawn(ids=[0], size=len(sides[0].outcomes), swept=[], cost=0.5, settled=Verdict.PASSED)
+    sides[1 - whole] = plain(drawn=drawn)
+    with pytest.raises(RecordError, match=rf"{CALLED[1 - whole]} stopped once its gate was settled"):
+        check_comparable(sides[0], sides[1], CALLED)
+    everybody = [outcome.id for outcome in sides[0].outcomes]
+    sides[1 - whole] = plain(drawn=replace(drawn, ids=everybody, settled=None))
+    check_comparable(sides[0], sides[1], CALLED)
 
 
 @pytest.mark.parametrize(
