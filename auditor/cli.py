@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from auditor.errors import AdvauditError, UsageError
+from auditor.foreign import harmless
 
 EXIT_CODES = """\b
 Exit codes:
@@ -47,7 +48,7 @@ class Main(click.Group):
                 raise
             sys.exit(
                 _say(
-                    f"advaudit failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())[:300]}); "
+                    f"advaudit failed unexpectedly ({type(error).__name__}: {harmless(str(error))[:300]}); "
                     "this is a bug, ADVAUDIT_DEBUG=1 shows where.",
                     2,
                 )
@@ -78,6 +79,12 @@ def plugins_dir(command: Any) -> Any:
         "--plugins-dir",
         type=click.Path(path_type=Path),
         help="Load every .py file of this directory as a plugin.",
+    )(command)
+
+
+def require_gate(command: Any) -> Any:
+    return click.option(
+        "--require-gate", is_flag=True, help="Exit 2, before anything runs, unless a rule is given for each threat."
     )(command)
 
 
@@ -118,6 +125,7 @@ def plugins_dir(command: Any) -> Any:
 @click.option("--resume", is_flag=True, help="Go on with a scan that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the record in --out.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
+@require_gate
 @click.option("--format", "formats", multiple=True, metavar="NAME", help="Reports; default html and csv. Repeatable.")
 @click.option("--trust-model", is_flag=True, help="Let the model run its own code (.pt2, TorchScript).")
 @click.option("--go-on", is_flag=True, help="Scan even where the clean accuracy is near chance.")
@@ -148,7 +156,7 @@ def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None
 
     host = Host.load(folder=plugins_dir, bundled=REPORTERS)
     for plugin in host.errors:
-        click.echo(f"The plugin {plugin.name} can't be used: {plugin.error}", err=True)
+        click.echo(harmless(f"The plugin {plugin.name} can't be used: {plugin.error}"), err=True)
     entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]
     for path in render(host, entries, formats or ("html",), out or entries[0].folder):
         click.echo(path)
@@ -183,6 +191,7 @@ def compare(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | Non
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path), help="The policy: an audit.toml with [[gate]] tables.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
+@require_gate
 @click.option("--format", "formats", multiple=True, metavar="NAME", help="Also write reports of the judged RECORDS.")
 @click.option("--out", type=click.Path(path_type=Path), help="Their directory; default: the first record's.")
 @plugins_dir
@@ -190,6 +199,7 @@ def gate(
     records: tuple[Path, ...],
     config: Path | None,
     fail_under: float | None,
+    require_gate: bool,
     formats: tuple[str, ...],
     out: Path | None,
     plugins_dir: Path | None,
@@ -205,7 +215,7 @@ def gate(
     if config is None and fail_under is None:
         raise UsageError("A gate needs a policy: give --config FILE or --fail-under X.")
     policy = (Config() if config is None else read_config(config)).rules(config, fail_under)
-    entries = rejudge(records, policy)
+    entries = rejudge(records, policy, require=require_gate)
     for entry in entries:
         for line in tell(entry.record):
             click.echo(line)

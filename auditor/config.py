@@ -114,7 +114,7 @@ class RunTable(Table, frozen=True, kw_only=True):
 class PolicyTable(Table, frozen=True, kw_only=True):
     """[policy] alpha: the chance that the rules which speak of chance share, see `auditor.gate`."""
 
-    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = ALPHA
+    alpha: Annotated[float, Meta(ge=1e-9, lt=0.5)] = ALPHA
 
 
 class Config(Table, frozen=True, kw_only=True):

@@ -27,8 +27,8 @@ from auditor.tally import Tally
 FIRST, MOST = 32, 512
 """Samples that are drawn together, at least and at most: half of those drawn so far. A block takes as many steps, one
 after the other, however few it holds, so smaller ones save passes and cost time (measured)."""
-SWEPT = 64
-"""Samples that a sweep plays between two looks."""
+SWEPT, LOOKS = 64, 50
+"""Samples that a sweep plays between two looks, at least, and looks at most in a stage: each goes over all samples."""
 CHEAP = 0.15
 """Share of the suite's cost on a sample that withstands it which the stages of a sweep may take together."""
 Look = Callable[[Drawn, list[AttackRow]], Verdict | None]
@@ -93,10 +93,11 @@ class Drawing:
         for number in range(cheap):
             if self.reasons[number] is None:
                 self.swept.append(self.suite[number].title)
-            for start in range(0, len(self.order), SWEPT):
+            size = max(SWEPT, -(-len(self.order) // LOOKS))
+            for start in range(0, len(self.order), size):
                 if self.verdict is not None:
                     return
-                self._stage(number, self.order[start : start + SWEPT])
+                self._stage(number, self.order[start : start + size])
                 self._ask()
 
     def _blocks(self) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ import msgspec
 
 from auditor.errors import RecordError
 from auditor.record import AUDIT, EVIDENCE, SCHEMA, Outcome, Record
+from auditor.recount import check_numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +59,11 @@ def digest_bytes(outcomes: list[Outcome], evidence: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def folder_of(path: Path) -> Path:
+    """Where a record lies that is given by its directory or its `audit.json`."""
+    return path if path.is_dir() else path.parent
+
+
 def read_record(folder: Path) -> Record:
     """The record in this directory (or the `audit.json` itself).
 
@@ -84,13 +90,17 @@ def read_record(folder: Path) -> Record:
 
 
 def check_whole(record: Record, folder: Path) -> None:
-    """Raise RecordError unless the scan ended, and outcomes and evidence are those that it wrote."""
+    """Raise RecordError unless the scan ended, outcomes and evidence are those that it wrote, and the numbers theirs.
+
+    An `audit.json` without evidence can't be held against anything. This finds accidents and careless hands: who
+    changes everything alike, digests too, is not found out.
+    """
     if not record.complete:
         raise RecordError(f"The record in {folder} is not complete; go on with the scan (--resume).")
-    if not (folder / EVIDENCE).exists():
-        return  # an audit.json by itself can't be held against anything
-    if digest_bytes(record.outcomes, read_bytes(folder)) != record.outcomes_digest:
+    there = (folder / EVIDENCE).exists()
+    if there and digest_bytes(record.outcomes, read_bytes(folder)) != record.outcomes_digest:
         raise RecordError(f"Outcomes or evidence in {folder} are not those that were written; scan again.")
+    check_numbers(record)
 
 
 def read_evidence(folder: Path) -> dict[str, np.ndarray]:

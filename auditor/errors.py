@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from auditor.foreign import unobeyed
+
 
 def first_line(error: Exception) -> str:
     """What an error says first; its type where it says nothing."""
@@ -34,13 +36,13 @@ def printable(text: str, kept: str = "") -> str:
 class AdvauditError(Exception):
     """An audit could not be run as asked.
 
-    As text it holds nothing that a terminal obeys, since it may quote a file that nobody vouches for.
+    As text it holds nothing that a terminal or a build server obeys, since it may quote a file that nobody vouches for.
     """
 
     exit_code: ClassVar[int] = 2
 
     def __str__(self) -> str:
-        return printable(super().__str__(), "\n")
+        return unobeyed(printable(super().__str__(), "\n"))
 
 
 class UsageError(AdvauditError):

@@ -14,7 +14,7 @@ from auditor.answers import CONFIRMATION, WORDS, answers, fitting
 from auditor.events import Notice
 from auditor.inquiry import Inquiry
 from auditor.obscurity import Belief, doubts, masking, raised, trust
-from auditor.rates import counted
+from auditor.rates import plural
 from auditor.record import AttackRow, Chapter, Finding, Spent
 
 ROUNDS = 3
@@ -44,9 +44,9 @@ class Escalation:
     def claim(self) -> None:
         """The first look, after the suite: what is claimed, and what raises doubt."""
         ran = [row.name for row in self.rows if row.status == "ran" and row.phase == "suite"]
-        text = f"{counted(len(ran), 'stage')} of the suite left this robust accuracy standing."
+        text = f"{plural(len(ran), 'stage')} of the suite left this robust accuracy standing."
         if more := sum(row.broken for row in self.rows if row.phase == "hardness"):
-            text = f"{text[:-1]}, after {counted(more, 'more sample')} fell to the search for distances."
+            text = f"{text[:-1]}, after {plural(more, 'more sample')} fell to the search for distances."
         if not ran:
             text = "No stage of the suite could be played, so nothing is claimed."
         self._tell(Chapter(kind="claimed", text=text, robust_accuracy=self.accuracy if ran else None, stages=ran))
@@ -108,7 +108,7 @@ class Escalation:
         rows = self.inquiry.hand_in(len(self.rows))
         if rows:
             self.rows += rows
-            text = f"Experiments of the checks broke {counted(sum(row.broken for row in rows), 'more sample')}."
+            text = f"Experiments of the checks broke {plural(sum(row.broken for row in rows), 'more sample')}."
             names = [row.name for row in rows]
             self._tell(Chapter(kind="fell", text=text, robust_accuracy=self.accuracy, stages=names))
         return bool(rows)
@@ -148,7 +148,7 @@ def trusting(inquiry: Inquiry) -> Belief:
 def unasked(inquiry: Inquiry, attacks: list[AttackRow]) -> tuple[list[AttackRow], Belief]:
     """What to believe of a gate that breaks alone have failed: they are proofs, so nothing is asked, and nothing known
     about the model beyond them."""
-    text = "The gate had failed by then: what is broken needs no trust, so no checks were made."
+    text = "The gate had failed by then, and no check could take that back, so none was made."
     ran = [row.name for row in attacks if row.status == "ran"]
     chapter = Chapter(kind="claimed", text=text, robust_accuracy=inquiry.ledger.robust_accuracy, stages=ran)
     return list(attacks), Belief(
@@ -174,7 +174,7 @@ def tried(name: str, rows: list[AttackRow], because: list[str], before: float, a
     if not ran:
         text = f"No attack of this kind can be played here: {words}."
     else:
-        what = f"{counted(broke, 'more sample')} fell" if broke else "nothing fell"
+        what = f"{plural(broke, 'more sample')} fell" if broke else "nothing fell"
         text = f"{words[0].upper()}{words[1:]}: {what}."
     return Chapter(
         kind="fell" if after < before else "tried",

@@ -10,8 +10,8 @@ from auditor.chance import CHANCE
 from auditor.escalation import believe, trusting, unasked
 from auditor.events import Finished, Listener, Notice, Observed
 from auditor.explore import explore, left_out
-from auditor.folder import Folder, finished
-from auditor.gate import judged
+from auditor.folder import Folder, finished, rewritten
+from auditor.gate import judge, judged
 from auditor.host import Host
 from auditor.inquiry import Inquiry
 from auditor.job import Job
@@ -21,7 +21,7 @@ from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.prepare import check_accuracy, load, tell_duration
 from auditor.record import Record, Verdict
-from auditor.regression import check_baselines
+from auditor.regression import check_other
 from auditor.search import Search
 from auditor.stand_ins import stand_ins
 from auditor.verify import Verifier
@@ -37,12 +37,12 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
     found it inside the threat model and the target misclassifies it. Raises AdvauditError where the scan can't be run;
     what had been finished then stays in the journal, and `job.resume` goes on from it.
     """
+    check_other(job.policy, job.out)
     CHANCE.begin(job.seed, "load")
     target, samples, region = load(job)
-    check_baselines(job.policy, job.threat.title, str(job.threat.norm), samples.digest)
     plan = job.plan(target, samples)
     if (done := finished(job, plan)) is not None:
-        return judged(done, job.policy)
+        return rewritten(job.out, judged(done, job.policy))
     CHANCE.begin(job.seed, "observation")
     observation = observe(target, samples)
     correct = check_accuracy(job, target, samples, observation)
@@ -76,9 +76,10 @@ def audit(job: Job, host: Host, listen: Listener) -> Record:
 
         known, drawn = partial(settle, samples, job.threat, observation, proved=certificates), None
         told = partial(compose, job, host, search, plan, certificates=certificates, why_no_twin=seen.why_none)
+        belief = trusting(Inquiry(host, search, ledger, observation, seen))
+        blank = told(outcomes=known(ledger, []), evidence={}, attacks=[], belief=belief)
+        judge(job.policy, blank)  # rules that can't be judged are told before anything is attacked
         if job.sequential:
-            belief = trusting(Inquiry(host, search, ledger, observation, seen))
-            blank = told(outcomes=[], evidence={}, attacks=[], belief=belief)
             attacks, drawn, ledger = draw(job, search, ledger, blank, known)
         else:
             attacks = search.play(job.suite, ledger)

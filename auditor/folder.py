@@ -113,6 +113,12 @@ def write_record(path: Path, record: Record) -> None:
     write_whole(path / AUDIT, text + b"\n")
 
 
+def rewritten(path: Path, record: Record) -> Record:
+    """The record, after it was written in place of what is there: as it was judged last, so its directory says."""
+    write_record(path, record)
+    return record
+
+
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """An `.npz`, whole or not at all."""
     buffer = io.BytesIO()

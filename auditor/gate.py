@@ -2,7 +2,7 @@
 
 A rule fails where the evidence is against it, passes where it is for it and nothing casts doubt on it, and is
 inconclusive else. Rules that speak of chance share one alpha by Holm's method (Scand. J. Statist. 6 (1979)): in at most
-alpha of all audits any of them passes that should not, and in at most alpha any fails that should not.
+alpha of all records any of them passes that should not, and in at most alpha any fails that should not.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from msgspec import structs
 
 from auditor.bounds import Count, needed, weigh
-from auditor.metrics import OPEN
 from auditor.paired import holm
-from auditor.reasons import ATTACKED, Case, Shared, doubt, said, undecided
+from auditor.reasons import ATTACKED, Shared, Weighed, doubt, said, undecided
 from auditor.record import Gate, Outcome, Record, RuleRow, Verdict
 from auditor.regression import Pairs, baseline, pair, pairs_needed, unequal, weigh_pairs
 from auditor.rule import STREAMED, Policy, Rule
-from auditor.scope import count, parts, share, streamed, value
+from auditor.scope import bounded, count, parts, share, value
 from auditor.summary import summarise
 from auditor.whole import judge_whole
 
@@ -32,7 +31,7 @@ def judge(policy: Policy, record: Record) -> tuple[list[RuleRow], Verdict | None
     if not rules:
         return [], None
     found = [made for rule, table in rules for made in _cases(rule, table, policy, record)]
-    cases = [one for one in found if isinstance(one, Case)]
+    cases = [one for one in found if isinstance(one, Weighed)]
     shares = shared(cases)
     rows = [one if isinstance(one, RuleRow) else decided(one, shares[id(one)], policy.alpha) for one in found]
     statuses = [row.status for row in rows]
@@ -51,7 +50,7 @@ def judged(record: Record, policy: Policy) -> Record:
     return structs.replace(record, gate=gate, verdict=verdict, summary=summary)
 
 
-def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> list[Case | RuleRow]:
+def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> list[Weighed | RuleRow]:
     """What is to be judged of a rule, a case for each of its classes; rows where there is nothing to weigh."""
     blank = RuleRow(
         rule=rule.text,
@@ -65,7 +64,7 @@ def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> lis
     if rule.metric not in ("robust_accuracy", "clean_accuracy", "certified_accuracy", "distance"):
         status, found, reason = judge_whole(rule, record)
         return [structs.replace(blank, status=status, value=found, reason=reason)]
-    rule = streamed(rule, record)
+    rule = bounded(rule, record)
     before = baseline(rule, policy, record) if rule.baseline is not None else None
     cases = [_case(rule, blank, whom, own, record, before, policy.alpha) for whom, own in parts(rule, policy, record)]
     absent = record.model.classes - len({outcome.label for outcome in record.outcomes})
@@ -82,49 +81,51 @@ def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> lis
 
 def _case(
     rule: Rule, blank: RuleRow, whom: str, outcomes: list[Outcome], record: Record, before: Record | None, alpha: float
-) -> Case | RuleRow:
+) -> Weighed | RuleRow:
     row = structs.replace(blank, rule=rule.of(whom), bound=rule.bound)
     if not outcomes:
         reason = f"{whom} has no samples" if whom else "it was not computed: there are no samples"
         return structs.replace(row, reason=reason, needed=rule.minimum)
     against = doubt(rule.metric, record)
-    unknown = sum(outcome.status in OPEN for outcome in outcomes) if rule.metric in ATTACKED else 0
     if before is not None:
         pairs = pair(rule, outcomes, record, before)
         evidence = weigh_pairs(rule, pairs)
         counted: Count | Pairs = pairs
         found: float | None = pairs.difference[1]
-        against, unknown = against or unequal(record, before), pairs.unknown
+        against = against or (unequal(record, before) if rule.metric in ATTACKED else "")
+        unknown = pairs.unknown
     else:
         number = count(rule, outcomes, record, streamed=rule.bound in STREAMED)
         if isinstance(number, str):
             return structs.replace(row, reason=number)
+        unknown = number.high - number.low
         evidence = weigh(rule.bound, number, share(rule), alpha=alpha, margin=rule.margin)
         counted, found = number, value(rule, number, outcomes, record)
-        if rule.bound in ("exact", "wilson") and rule.metric in ATTACKED and record.drawn is not None and unknown:
+        partly = record.drawn is not None and len(record.drawn.ids) < record.drawn.size
+        if rule.bound in ("exact", "wilson") and rule.metric in ATTACKED and partly:
             return structs.replace(
                 row, reason=f"{rule.bound} bounds are for all samples, and a sequential scan stopped"
             )
-    return Case(
+    return Weighed(
         rule=rule,
         row=structs.replace(row, value=found, n=counted.n, interval=(evidence.low, evidence.high)),
         evidence=evidence,
         counted=counted,
         open=unknown,
         against=against,
-        short=_short(rule, counted.n, unknown, len(outcomes)),
+        short=_short(rule, counted.n, unknown),
     )
 
 
-def _short(rule: Rule, n: int, unknown: int, of: int) -> str:
+def _short(rule: Rule, n: int, unknown: int) -> str:
     if n < rule.minimum:
         return f"{n} samples are too few to say, the rule asks for {rule.minimum}"
-    if 1 - unknown / of < rule.coverage:
-        return f"{1 - unknown / of:.4f} of the samples were attacked to the end, the rule asks for {rule.coverage:g}"
+    if n and 1 - unknown / n < rule.coverage:
+        return f"{1 - unknown / n:.4f} of the samples were attacked to the end, the rule asks for {rule.coverage:g}"
     return ""
 
 
-def shared(cases: list[Case]) -> dict[int, Shared]:
+def shared(cases: list[Weighed]) -> dict[int, Shared]:
     """What each case's evidence is worth beside the others that speak of chance, by the case's identity."""
     found = {id(case): Shared(case.evidence.passing, case.evidence.failing, 1) for case in cases}
     chance = [case for case in cases if case.chance]
@@ -134,7 +135,7 @@ def shared(cases: list[Case]) -> dict[int, Shared]:
     return found
 
 
-def decided(case: Case, shares: Shared, alpha: float) -> RuleRow:
+def decided(case: Weighed, shares: Shared, alpha: float) -> RuleRow:
     """A case as it is judged."""
     limit = alpha if case.chance else 0.0
     status, reason, more = Verdict.INCONCLUSIVE, "", None
@@ -152,7 +153,7 @@ def decided(case: Case, shares: Shared, alpha: float) -> RuleRow:
     return structs.replace(case.row, status=status, reason=reason, needed=more)
 
 
-def _needed(case: Case, alpha: float) -> int | None:
+def _needed(case: Weighed, alpha: float) -> int | None:
     """Samples that would decide it: all of them where nothing is left to chance."""
     if isinstance(case.counted, Pairs):
         return pairs_needed(case.rule, case.counted, alpha)

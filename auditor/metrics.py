@@ -81,11 +81,14 @@ def measure(outcomes: list[Outcome], *, certified: bool, drawn: Drawn | None = N
     attacked = sum(counts[s] for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
     # a sweep that was stopped has broken the easy ones, and left the others
     stopped = drawn is not None and bool(drawn.swept) and len(drawn.ids) < drawn.size
-    span = anytime if drawn is not None and not drawn.swept and len(drawn.ids) < drawn.size else wilson
+    span = anytime if drawn is not None and not drawn.swept else wilson
+    interval = span(robust, len(looked)) if judged else None
+    if stopped and interval is not None:  # of the others nobody knows that they would have withstood
+        interval = (wilson(sum(counts[status] for status in GOOD), len(looked)) or interval)[0], interval[1]
     return Metrics(
         clean_accuracy=correct / n if n else None,
         robust_accuracy=robust / len(looked) if looked and judged else None,
-        robust_accuracy_interval=span(robust, len(looked)) if judged else None,
+        robust_accuracy_interval=interval,
         certified_accuracy=proved / n if n and certified else None,
         attack_success_rate=counts[Status.BROKEN] / attacked if attacked and not stopped else None,
         statuses=counts,

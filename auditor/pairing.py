@@ -60,8 +60,8 @@ def check_comparable(baseline: Record, other: Record, called: tuple[str, str]) -
             raise RecordError(f"A comparison takes complete records, {name} is not; go on with its scan (--resume).")
         if record.drawn is not None and len(record.drawn.ids) < record.drawn.size:
             raise RecordError(
-                f"A comparison takes records of whole scans; that of {name} stopped once its gate was settled, and what it "
-                "knows by then is no fair choice of pairs: scan again with --no-sequential."
+                f"A comparison takes records of whole scans; that of {name} stopped once its gate was settled, so "
+                "what it knows is no fair choice of pairs: scan again with --no-sequential."
             )
     first, second = called
     kinds = baseline.samples.labels, other.samples.labels

@@ -5,6 +5,7 @@ Loaded by every pytest run of an environment that has advaudit, so nothing heavy
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -59,11 +60,14 @@ def advaudit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def _folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, number: int) -> Path:
-    """Where the record of a test goes; several scans of one test have a folder each."""
+    """Where the record of a test goes; several scans of one test have a folder each. The hash keeps apart what a name
+    made of plain characters does not."""
     kept = request.config.getoption("--advaudit-out")
     if not kept:
         return tmp_path_factory.mktemp("advaudit")
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", request.node.nodeid).strip("-.")[-200:]
+    node = request.node.nodeid
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", node).strip("-.")[-200:]
+    name += f"-{hashlib.sha256(node.encode(errors='surrogatepass')).hexdigest()[:8]}"
     return Path(request.config.invocation_params.dir, kept, f"{name}-{number}" if number > 1 else name)
 
 
@@ -75,14 +79,16 @@ def _passed(model: str, given: dict[str, Any]) -> Record:
     quiet_threads()  # before torch is loaded
     from auditor.errors import AdvauditError
     from auditor.events import silent
+    from auditor.foreign import harmless
     from auditor.options import scan_command, scan_options
     from auditor.record import Verdict
     from auditor.scan import scan
 
     try:
-        done = scan(model, scan_options(given), None, silent, gated=True, command=scan_command(model, given))
+        options = scan_options(given) | {"require_gate": True}
+        done = scan(model, options, None, silent, command=scan_command(model, given))
     except AdvauditError as error:
-        failure = f"advaudit could not audit {model}: {error}"
+        failure = harmless(f"advaudit could not audit {model}: {error}")
     else:
         if done.verdict is Verdict.PASSED:
             return done.entries[0].record
@@ -92,13 +98,15 @@ def _passed(model: str, given: dict[str, Any]) -> Record:
 
 def _told(done: Scanned) -> list[str]:
     """The verdict, then each record's sentence with the rules that did not pass, and where to read on."""
+    from auditor.foreign import harmless
     from auditor.record import Verdict
+    from auditor.verdict import rule_line
 
     inconclusive = done.verdict is Verdict.INCONCLUSIVE
     lines = [f"advaudit: {done.verdict}" + (", which is no pass: a rule can't be decided" if inconclusive else "")]
     for entry in done.entries:
-        lines += [f"{entry.record.model.name}: {entry.record.summary}"]
+        lines += [harmless(f"{entry.record.model.name}: {entry.record.summary}")]
         for row in entry.record.gate.rules:
             if row.status is not Verdict.PASSED:
-                lines += [f"  {row.status.upper():12} {row.rule}: {row.reason}"]
-    return [*lines, *(f"Report: {path}" for path in done.reports[:1])]
+                lines += [f"  {rule_line(row)}"]
+    return [*lines, *(harmless(f"Report: {path}") for path in done.reports[:1])]

@@ -38,6 +38,6 @@ def interval(span: Sequence[float] | None, *, dash: str = "–") -> str:
     return f"{low * 100:.{digits}f}{dash}{high * 100:.{digits}f}"
 
 
-def counted(n: int, what: str) -> str:
+def plural(n: int, what: str) -> str:
     """`1 stage`, `8 stages`."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"

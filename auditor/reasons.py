@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auditor.bounds import Count, Evidence
+from auditor.obscurity import raised
 from auditor.record import Record, RuleRow
 from auditor.regression import Pairs
 from auditor.rule import Rule
@@ -15,7 +16,7 @@ ATTACKED = ("robust_accuracy", "distance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class Weighed:
     """One rule on one part of the samples, before rules that share alpha are held against each other. open: samples
     nothing is known of. against: why it does not pass whatever the evidence says. short: fewer samples than the rule
     asks for. row: the row, all but its judgement."""
@@ -44,13 +45,13 @@ class Shared(NamedTuple):
     family: int
 
 
-def said(case: Case, kind: str, end: float, p: float, family: int, alpha: float) -> str:
+def said(case: Weighed, kind: str, end: float, p: float, family: int, alpha: float) -> str:
     """What the evidence shows, in words; end: of the interval, towards the threshold."""
     counted, failed = case.counted, kind == "at most"
     if isinstance(counted, Pairs):
         shown, where = f"{counted.difference[failed]:+.4f} on {counted.n} pairs", ""
     elif not case.chance:
-        return f"{_held(case, kind)} {_end(case, end):.4f} on {counted.n} samples"
+        return f"{_held(case, kind)} {_end(case, end):.4f} on {counted.n} samples{_rest(case, kind)}"
     else:
         shown = f"{(counted.high if failed else counted.low) / counted.n:.4f} on {counted.n} samples"
         where = "in the population" if case.rule.over == "population" else f"of all {counted.size}"
@@ -62,20 +63,25 @@ def said(case: Case, kind: str, end: float, p: float, family: int, alpha: float)
     return f"{shown}; {kind} {end:.4f} {where} at {1 - alpha:.4g} confidence"
 
 
-def _held(case: Case, kind: str) -> str:
+def _held(case: Weighed, kind: str) -> str:
     if kind == "at most":
         return "it is at most"
     return "no attack brought it below" if case.rule.metric == "robust_accuracy" else "it is"
 
 
-def _end(case: Case, end: float) -> float:
+def _rest(case: Weighed, kind: str) -> str:
+    """What nobody knows of, and could not change it."""
+    return f", whatever becomes of {case.open} that were not attacked" if case.open and kind == "at least" else ""
+
+
+def _end(case: Weighed, end: float) -> float:
     """The distance itself where that is asked for, else the share."""
     if case.rule.metric == "distance":
         return case.rule.at_least or 0.0 if case.row.value is None else case.row.value
     return end
 
 
-def undecided(case: Case, more: int | None) -> str:
+def undecided(case: Weighed, more: int | None) -> str:
     """What the evidence leaves open; more: samples that would decide it, None for none that would."""
     low, high = case.evidence.low, case.evidence.high
     between = f"between {low:+.4f} and {high:+.4f}" if case.rule.baseline else f"between {low:.4f} and {high:.4f}"
@@ -100,6 +106,6 @@ def doubt(metric: str, record: Record) -> str:
     if record.fidelity is not None and record.fidelity.low:
         return f"the twin agrees with the model on only {record.fidelity.label_agreement:.1%} of the labels"
     if record.trust == "doubtful":
-        raised = [finding.title for finding in record.findings if finding.status == "raised"]
-        return f"the number is in doubt: {raised[0] if raised else 'see the findings'}"
+        seen = raised(record.findings)
+        return f"the number is in doubt: {seen[0].title if seen else 'see the findings'}"
     return ""

@@ -328,9 +328,9 @@ class Drawn(Struct, frozen=True, kw_only=True):
     """What a sequential scan looked at before its gate was settled.
 
     ids: the samples that got their full budget, in the random order in which they were drawn. size: of the given set.
-    swept: stages that were played on all of it beforehand. cost: the share of what attacking all would have cost,
-    estimated from those that were drawn (the sweep included). settled: what the gate said when the drawing ended;
-    None where it never did, and all were drawn.
+    swept: stages that swept over all of it beforehand; the last one may have been stopped on the way. cost: the share
+    of what attacking all would have cost, estimated from those that were drawn (the sweep included). settled: what the
+    gate said when the drawing ended; None where it never did, and all were drawn.
     """
 
     ids: list[int]

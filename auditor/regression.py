@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import structs
 
 from auditor.bounds import Evidence, smallest
-from auditor.entry import check_whole, read_record
-from auditor.errors import RecordError
+from auditor.entry import check_whole, folder_of, read_record
+from auditor.errors import RecordError, UsageError
 from auditor.metrics import OPEN
 from auditor.paired import noninferiority, tango
 from auditor.pairing import check_comparable, threat_differences
 from auditor.record import Outcome, Record
 from auditor.rule import Policy, Rule
 from auditor.scope import good
+
+PLANNED = ("suite", "access", "leak", "surrogates", "hardness", "escalate", "deep")
+"""What of a plan decides which attacks are played."""
+
+
+NORMAL = 20_000
+"""Pairs from which the normal approximation is near enough to say how many more it would take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +53,9 @@ def baseline(rule: Rule, policy: Policy, record: Record) -> Record:
     another threat: nothing could be learnt from it."""
     path = policy.folder / (rule.baseline or "")
     found = read_record(path)
-    check_whole(found, path if path.is_dir() else path.parent)
+    check_whole(found, folder_of(path))
     called = "the baseline", "this record"
-    check_comparable(found, record, called)
+    check_comparable(found, structs.replace(record, complete=True), called)  # it is judged before it is finished
     if differences := threat_differences(found, record, called):
         raise RecordError(
             f"A baseline is a record under the same threat; they differ in {differences[0]}: name another baseline, or "
@@ -54,17 +64,13 @@ def baseline(rule: Rule, policy: Policy, record: Record) -> Record:
     return found
 
 
-def check_baselines(policy: Policy, name: str, norm: str, digest: str) -> None:
-    """Raise RecordError before anything is attacked where a rule for this threat names a baseline that can't be read,
-    or is of other samples than those of this digest: the scan would end without a verdict."""
-    for rule, _ in policy.for_threat(name, norm):
-        if rule.baseline is None:
-            continue
-        found = read_record(policy.folder / rule.baseline)
-        if found.samples.digest != digest:
-            raise RecordError(
-                f"A baseline is a record of the same samples; {rule.baseline} (n = {found.samples.n}) has others: scan "
-                "both with the same --data, --limit and --seed."
+def check_other(policy: Policy, folder: Path) -> None:
+    """Raise UsageError where a rule names the very record that it is to judge, which lies in this folder: it would
+    pass, or be overwritten first."""
+    for rule in [*policy.rules, *policy.also]:
+        if rule.baseline is not None and folder_of(policy.folder / rule.baseline).resolve() == folder.resolve():
+            raise UsageError(
+                f"A baseline is another record, {rule.baseline} is the very one that is judged: name another."
             )
 
 
@@ -82,37 +88,46 @@ def pair(rule: Rule, outcomes: Sequence[Outcome], record: Record, before: Record
 
 
 def weigh_pairs(rule: Rule, pairs: Pairs) -> Evidence:
-    """Of these samples: whether the metric fell by more than the margin. Of the population: Tango's score test of
-    that (Stat. Med. 17 (1998)), with his interval for the difference at 95 %; close at 30 pairs and more."""
+    """Of these samples: whether the metric fell by more than the margin. Of the population: the exact test of that,
+    with Tango's interval for the difference at 95 %, which is approximate and decides nothing."""
     worst, best = pairs.difference
     if rule.over == "samples":
         passing, failing = float(worst < -rule.margin), float(best >= -rule.margin)
         return Evidence(passing=passing, failing=failing, low=worst, high=best)
     if not pairs.n:
         return Evidence(passing=1.0, failing=1.0, low=-1.0, high=1.0)
-    passing = noninferiority(pairs.gained[0], pairs.lost[0], pairs.n, rule.margin)
-    failing = 1 - noninferiority(pairs.gained[1], pairs.lost[1], pairs.n, rule.margin)
+    from auditor.noninferiority import exact  # scipy takes long to load
+
+    passing, _ = exact(pairs.gained[0], pairs.lost[0], pairs.n, rule.margin)
+    _, failing = exact(pairs.gained[1], pairs.lost[1], pairs.n, rule.margin)
     low, high = tango(pairs.gained[0], pairs.lost[0], pairs.n)[0], tango(pairs.gained[1], pairs.lost[1], pairs.n)[1]
     return Evidence(passing=passing, failing=failing, low=low, high=high)
 
 
 def pairs_needed(rule: Rule, pairs: Pairs, alpha: float) -> int | None:
-    """Pairs that would decide it, if they changed as often as those so far; None where no number would. Of these
-    samples: all of them."""
+    """Pairs that would decide it, if they changed as often as those so far, to 5 %; None where no number would. Of
+    these samples: all of them."""
     gained, lost = sum(pairs.gained) / 2, sum(pairs.lost) / 2
     if rule.over == "samples" or not pairs.n:
         return pairs.n
 
-    def decides(n: int) -> bool:
+    def nearly(n: int) -> bool:
         p = noninferiority(round(gained * n / pairs.n), round(lost * n / pairs.n), n, rule.margin)
         return min(p, 1 - p) <= alpha
 
-    return smallest(decides, pairs.n)
+    from auditor.noninferiority import exact
+
+    more = smallest(nearly, pairs.n)
+    while more is not None and more < NORMAL:
+        if min(exact(round(gained * more / pairs.n), round(lost * more / pairs.n), more, rule.margin)) <= alpha:
+            return more
+        more += more // 20 + 1
+    return more
 
 
 def unequal(record: Record, before: Record) -> str:
     """Why a record that lost nothing does not pass: it met other attacks than the baseline; empty where it did not."""
-    for name, words in (("suite", "suite"), ("access", "access"), ("deep", "depth of checks")):
+    for name in PLANNED:
         if record.plan.get(name) != before.plan.get(name):
-            return f"the baseline was attacked with another {words}, so what looks the same may be the attacks'"
+            return f"the plan of its baseline has another {name}, so what looks the same may be the attacks'"
     return ""

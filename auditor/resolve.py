@@ -22,6 +22,7 @@ from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.risk import Confusion
 from auditor.samples import SamplesOptions
+from auditor.scope import label_of
 from auditor.sources import RESERVED
 from auditor.stand_ins import named
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
@@ -163,17 +164,10 @@ def distances(text: str, models: list[ThreatModel], host: Host) -> str:
 def confusions(config: Config, names: tuple[str, ...] | None, classes: int) -> list[Confusion]:
     """The confusions that the user protects. Raises UsageError for a class that the model hasn't."""
 
-    def number(given: str | int) -> int:
-        if names and str(given) in names:
-            return names.index(str(given))
-        if str(given).isdecimal() and int(given) < classes:
-            return int(given)
-        known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else f"0 to {classes - 1}"
-        raise UsageError(f"[[protect]] names a class of the model ({known}), got {given!r}.")
-
     found = []
     for table in config.protect:
-        label, into = number(table.label), None if table.into is None else number(table.into)
+        label = label_of(table.label, names or (), classes, "[[protect]]")
+        into = None if table.into is None else label_of(table.into, names or (), classes, "[[protect]]")
         if label == into:
             raise UsageError(f"[[protect]] label and into are two classes, got {table.label!r} twice.")
         found.append(Confusion(label=label, into=into, cost=table.cost))

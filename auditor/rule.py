@@ -86,9 +86,9 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """The rules of a gate. alpha: the chance, over all rules that speak of chance, that any of them passes though it
-    should not, and that any fails though it should not. protected: the classes of the [[protect]] tables. path: the
-    file that the rules are from, empty for none; its first rule is `[[gate]]` number 1."""
+    """The rules of a gate. alpha: the chance, over all rules that speak of chance and one record, that any of them
+    passes though it should not, and that any fails though it should not. protected: the classes of the [[protect]]
+    tables. path: the file that the rules are from, empty for none; its first rule is `[[gate]]` number 1."""
 
     rules: list[Rule] = field(default_factory=list)
     alpha: float = ALPHA
@@ -138,6 +138,8 @@ def _check(rule: Rule) -> None:
         raise UsageError(f"A gate's threshold is {kind}, got {rule.at_least:g}.")
     if not 0 < rule.quantile < 1 or not 0 <= rule.coverage <= 1 or not 0 <= rule.margin < 1:
         raise UsageError(f"{what}: quantile lies between 0 and 1, coverage from 0 to 1, margin from 0 to below 1.")
+    if "\0" in (rule.baseline or ""):
+        raise UsageError(f"{what}: baseline is the directory of a record, got {rule.baseline!r}.")
     if rule.minimum < 1:
         raise UsageError(f"{what}: minimum is a number of samples from 1 on, got {rule.minimum}.")
     shares = (*RATES, "distance")
@@ -156,8 +158,7 @@ def _check_bound(rule: Rule, what: str) -> None:
     if rule.bound and rule.baseline is not None:
         raise UsageError(f"{what}: a baseline has a test of its own; leave bound out.")
     if rule.bound == "sprt" and rule.at_least is not None:
-        low, high = rule.at_least - rule.margin, rule.at_least + rule.margin
+        share = 1 - rule.quantile if rule.metric == "distance" else rule.at_least
+        low, high = share - rule.margin, share + rule.margin
         if not 0 < low < high < 1:
-            raise UsageError(
-                f"{what}: {rule.at_least:g} ± {rule.margin:g} leaves no rates on both sides; another margin."
-            )
+            raise UsageError(f"{what}: {share:g} ± {rule.margin:g} leaves no rates on both sides; another margin.")

@@ -13,11 +13,11 @@ from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
-from auditor.rates import counted
+from auditor.rates import plural
 from auditor.record import AUDIT, Verdict
 from auditor.rendering import check_formats, render
 from auditor.resolve import legible, resolve
-from auditor.verdict import exit_code, unjudged, worst
+from auditor.verdict import exit_code, require_rules, unjudged, worst
 
 FORMATS = ("html", "csv")
 """What a scan writes unless it is told otherwise: for people, and for a spreadsheet."""
@@ -47,13 +47,12 @@ def scan(
     plugins_dir: Path | None,
     listen: Listener,
     *,
-    gated: bool = False,
     command: str = "",
 ) -> Scanned:
     """Scan the model, judge it and write the reports.
 
-    options: all of them, see `auditor.options`. gated: refuse, before anything runs, to scan where no rule would judge
-    it. command: how to repeat it, where that is not the command that runs. Raises AdvauditError where it can't be run.
+    options: all of them, see `auditor.options`. command: how to repeat it, where that is not the command that runs.
+    Raises AdvauditError where it can't be run.
     """
     host = Host.load(folder=plugins_dir)
     for plugin in host.errors:
@@ -63,13 +62,10 @@ def scan(
         jobs = [replace(job, command=legible(command)) for job in jobs]
     if jobs[0].config:
         threats = ", ".join(job.threat.title for job in jobs)
-        rules = f", {counted(len(jobs[0].policy.rules), 'rule')} of the gate" if jobs[0].policy.rules else ""
+        rules = f", {plural(len(jobs[0].policy.rules), 'rule')} of the gate" if jobs[0].policy.rules else ""
         listen(Notice(text=f"Plan: {jobs[0].config} ({threats}{rules})."))
-    if gated and not jobs[0].policy.rules and not jobs[0].policy.also:
-        raise UsageError(
-            f"No rule was given for {model}, so it could neither pass nor fail: give a gate, fail_under=0.4 or a "
-            "config with [[gate]] tables."
-        )
+    if options["require_gate"]:
+        require_rules(jobs[0].policy, [(job.threat.title, str(job.threat.norm)) for job in jobs])
     formats = options["formats"] or FORMATS
     check_formats(host, formats)
     if len(jobs) > 1 and (out / AUDIT).exists():

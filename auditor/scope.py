@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isfinite
+from math import floor, isfinite
 
 from msgspec import structs
 
@@ -38,18 +38,21 @@ def _labels(rule: Rule, policy: Policy, record: Record) -> list[int]:
     wanted = policy.protected if rule.protected else rule.classes
     if not wanted:
         raise UsageError("A gate for the protected classes needs [[protect]] tables beside it that name them.")
-    return list(dict.fromkeys(label_of(name, record) for name in wanted))
+    return list(dict.fromkeys(label_of(name, record.names or (), record.model.classes) for name in wanted))
 
 
-def label_of(name: int | str, record: Record) -> int:
-    """The label of a class that is given by its name or number. Raises UsageError where the model has no such class."""
-    names, classes = record.names or (), record.model.classes
-    if name in names:
-        return names.index(str(name))
-    if str(name).isdecimal() and int(name) < classes:
-        return int(name)
+def label_of(name: int | str, names: Sequence[str], classes: int, what: str = "A gate") -> int:
+    """The label of a class that is given by its name or number. Raises UsageError where the model has no such class, or
+    several of this name. what: names it, for the sentence."""
+    text = str(name)
+    if names and text in names:
+        if list(names).count(text) > 1:
+            raise UsageError(f"{what} names one class, several are called {text!r}; give its number.")
+        return list(names).index(text)
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < classes:
+        return int(text)
     known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else f"0 to {classes - 1}"
-    raise UsageError(f"A gate names a class of the model ({known}), got {name!r}.")
+    raise UsageError(f"{what} names a class of the model ({known}), got {text[:40]!r}.")
 
 
 def count(rule: Rule, outcomes: Sequence[Outcome], record: Record, *, streamed: bool) -> Count | str:
@@ -109,16 +112,16 @@ def value(rule: Rule, counted: Count, outcomes: Sequence[Outcome], record: Recor
     if rule.metric != "distance":
         return counted.high / counted.n if counted.n else None
     far = sorted(distance(o, record.threat.epsilon) for o in outcomes if o.ranged or o.status is Status.BROKEN)
-    found = far[max(ceil(rule.quantile * len(far)), 1) - 1] if far else None
-    return found if found is not None and isfinite(found) else None
+    place = floor(rule.quantile * len(far) + 1e-9)  # so many may be nearer than what is asked for
+    return far[place] if far and isfinite(far[place]) else None
 
 
 def share(rule: Rule) -> float:
     """The share of good samples that the rule asks for."""
-    return 1 - rule.quantile if rule.metric == "distance" else rule.at_least or 0.0
+    return round(1 - rule.quantile, 12) if rule.metric == "distance" else rule.at_least or 0.0
 
 
-def streamed(rule: Rule, record: Record) -> Rule:
+def bounded(rule: Rule, record: Record) -> Rule:
     """The rule with the bound that it is judged by on this record."""
     if rule.bound or rule.baseline is not None:
         return rule

@@ -9,7 +9,7 @@ Three tests of "at least this share of samples is good", from how many of the fi
 Each returns two p-values, (passing, failing): the chance that samples ever speak so much for passing where the share is
 less, and for failing where it is as much. One stops once a p-value is at most alpha; no share has both wrong. They are
 what `auditor.bounds` judges by. good and n: whole numbers or arrays of any shapes that go together; the p-values' shape
-is the common one. A look takes at most 0.1 ms.
+is the common one. A look takes at most 0.2 ms.
 
 The samples must come one by one in a random order fixed beforehand (`random_order`), each called good only once it
 survived its full budget: breaks come early, so whoever counts samples as they finish counts too many of them.
@@ -28,6 +28,8 @@ from auditor.metrics import CONFIDENCE
 ALPHA = round(1 - CONFIDENCE, 9)
 UNIFORM = (1.0, 1.0)
 """Beta(1, 1): before the first sample every rate is as likely. Any other prior is as valid, and faster elsewhere."""
+ORDER = 0x6F72646572
+"""The second word of the key that orders samples."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -78,7 +80,8 @@ def drawn(good: Any, n: Any, at_least: float, size: int) -> tuple[Floats, Floats
 
 def _p(log_evidence: Any) -> Floats:
     """An odds ratio that exceeds 1 / p in at most p of all streams, as a p-value."""
-    return np.exp(-np.maximum(log_evidence, 0.0))
+    p: Floats = np.exp(-np.maximum(log_evidence, 0.0))
+    return p
 
 
 def log_evidence(good: Any, n: Any, rate: Any, prior: tuple[float, float] = UNIFORM, side: str = "both") -> Any:
@@ -153,5 +156,5 @@ def confidence_sequence_among(good: Any, n: Any, size: int, alpha: float = ALPHA
 
 def random_order(size: int, seed: int) -> npt.NDArray[np.int64]:
     """The order in which to draw samples, the same on every machine: the words of Philox are fixed, what numpy's
-    Generator makes of them is not (NEP 19)."""
-    return np.argsort(np.random.Philox(key=seed).random_raw(size), kind="stable")
+    Generator makes of them is not (NEP 19). A stream of its own: others draw from this seed, too."""
+    return np.argsort(np.random.Philox(key=np.array([seed, ORDER], np.uint64)).random_raw(size), kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.metrics import class_name, weakest
+from auditor.metrics import OPEN, class_name, weakest
 from auditor.rates import interval, percent
 from auditor.record import Record, Verdict
 
@@ -23,7 +23,7 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
         part = f" drawn of {record.samples.n}" if record.n < record.samples.n else ""
         head = f"Robust accuracy ≤ {bound} ({threat.name}, n = {n}{part}, {span})"
     parts = [head, clean]
-    unknown = metrics.statuses["unattacked"] + metrics.statuses["error"]
+    unknown = sum(metrics.statuses.get(status, 0) for status in OPEN)
     if unknown and metrics.robust_accuracy is not None:
         parts.append(f"{unknown} samples not attacked or errored")
     if (row := weakest(record)) is not None and row.turns_into is not None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import msgspec
 
 from auditor.events import Event, Finished, Listener, Notice, Observed, Progress, StageFinished, StageStarted, silent
+from auditor.foreign import harmless, harmless_json
 
 PLAIN_EVERY = 10.0
 """Seconds between two progress lines in a log."""
@@ -33,11 +34,17 @@ def listener(kind: str) -> Iterator[Listener]:
 
 
 def _json(event: Event) -> None:
-    print(msgspec.json.encode(event).decode(), flush=True)
+    print(harmless_json(msgspec.json.encode(event).decode()), flush=True)
 
 
 def sentence(event: Event) -> str | None:
-    """An event in words; None for those that only move a bar."""
+    """An event in words, in one line that can be printed anywhere: it may quote a model, a plugin or a file. None for
+    events that only move a bar."""
+    words = _words(event)
+    return None if words is None else harmless(words)
+
+
+def _words(event: Event) -> str | None:
     match event:
         case Notice():
             return event.text
@@ -63,7 +70,7 @@ class Plain:
     def __call__(self, event: Event) -> None:
         text = sentence(event)
         if isinstance(event, Progress) and time.monotonic() - self.last > PLAIN_EVERY:
-            text = f"{event.name}: {event.done} of {event.entrants}, {left(event)}"
+            text = harmless(f"{event.name}: {event.done} of {event.entrants}, {left(event)}")
         if text is not None:
             self.last = time.monotonic()
             print(text, file=sys.stderr, flush=True)
@@ -76,15 +83,16 @@ def _bar() -> Iterator[Listener]:
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True, highlight=False, markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    name, note = (TextColumn(f"{{task.{what}}}", markup=False) for what in ("description", "fields[note]"))
+    columns = (name, BarColumn(), MofNCompleteColumn(), note)
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1, note="", visible=False)
 
         def listen(event: Event) -> None:
             match event:
                 case StageStarted():
-                    name = f"{event.number + 1}/{event.stages} {event.name}"
-                    bar.reset(task, total=event.entrants, description=name, note="", visible=True)
+                    title = harmless(f"{event.number + 1}/{event.stages} {event.name}")
+                    bar.reset(task, total=event.entrants, description=title, note="", visible=True)
                 case Progress():
                     bar.update(task, completed=event.done, note=left(event))
                 case Finished():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.metrics import OPEN
-from auditor.record import FindingStatus, Record, Verdict
+from auditor.obscurity import raised
+from auditor.record import Record, Verdict
 from auditor.rule import STATES, Rule
 
 Judged = tuple[Verdict, float | None, str]
@@ -24,8 +25,12 @@ def judge_whole(rule: Rule, record: Record) -> Judged:
 def _value(metric: str, record: Record) -> tuple[float | None, str]:
     if metric == "label_agreement":
         return (record.fidelity.label_agreement if record.fidelity else None), "the model has no twin"
-    known = sum(outcome.status not in OPEN for outcome in record.outcomes)
-    return (known / len(record.outcomes) if record.outcomes else None), "there are no samples"
+    looked = record.outcomes
+    if record.drawn is not None:  # the others were left out on purpose
+        own = set(record.drawn.ids)
+        looked = [outcome for outcome in looked if outcome.id in own]
+    known = sum(outcome.status not in OPEN for outcome in looked)
+    return (known / len(looked) if looked else None), "no samples were to be attacked"
 
 
 def _state(metric: str, record: Record) -> Judged:
@@ -33,6 +38,6 @@ def _state(metric: str, record: Record) -> Judged:
     found, wanted = (record.trust, "doubtful") if metric == "trust" else (record.masking, "present")
     if found == STATES[metric]:
         return Verdict.PASSED, None, f"it is {found}"
-    raised = [finding.title for finding in record.findings if finding.status is FindingStatus.RAISED]
-    why = f": {raised[0]}" if raised and found == wanted else ""
+    seen = raised(record.findings)
+    why = f": {seen[0].title}" if seen and found == wanted else ""
     return (Verdict.FAILED if found == wanted else Verdict.INCONCLUSIVE), None, f"it is {found}{why}"

@@ -80,7 +80,7 @@ def main() -> None:
             "python -c pass": ("-c", "pass"),
             "--help": ("-m", "auditor", "--help"),
             "gate RECORD": ("-m", "auditor", "gate", str(whole), *RULE),
-            "gate audit.json": ("-m", "auditor", "gate", str(alone), *RULE),
+            "gate audit.json": ("-m", "auditor", "gate", str(alone / "audit.json"), *RULE),
         }
         rounds = [{name: run(command, folder) for name, command in commands.items()} for _ in range(asked.repeats + 1)]
     print("| command | wall, ms | CPU, ms | wall, times nothing | CPU, times nothing | aimed at |")

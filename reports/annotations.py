@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.entry import Entry
+from auditor.foreign import unbracketed
 from auditor.hookspecs import hookimpl
 from auditor.record import RuleRow, Verdict
 
@@ -85,7 +86,7 @@ def _file(path: str) -> str:
 
 def _escaped(text: str, table: dict[str, str | int | None]) -> str:
     """One value of a command. `##[` is how older commands begin, which a runner obeys anywhere in a line."""
-    return text.replace("##[", "## [").translate(str.maketrans(table))
+    return unbracketed(text).translate(str.maketrans(table))
 
 
 @hookimpl

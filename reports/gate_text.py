@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from auditor.entry import Entry
+from auditor.foreign import harmless
 from auditor.hookspecs import hookimpl
 from auditor.verdict import tell
 
 from .judgements import titles
-from .text import clean
 
 FILENAME = "gate.txt"
 
@@ -34,9 +34,8 @@ def _block(entry: Entry, title: str) -> str:
 def _lines(entry: Entry, title: str) -> Iterator[str]:
     """Each in one line, whatever words of the model are in it, and nothing in it that a terminal obeys."""
     if title:
-        yield title
-    for told in tell(entry.record):
-        yield clean(" ".join(told.splitlines()))
+        yield harmless(title)
+    yield from tell(entry.record)
     if not entry.record.complete:
         yield "The record is not complete: the scan did not end."
 

@@ -141,7 +141,9 @@ def _drawn(record: Record) -> list[str]:
     if drawn is None:
         return []
     why = "which settled the gate" if drawn.settled else "which did not settle the gate"
-    swept = f"Cheap attacks ({', '.join(map(shorten, drawn.swept))}) met all. " if drawn.swept else ""
+    swept = (
+        f"Cheap attacks ({', '.join(map(shorten, drawn.swept))}) swept over the samples first. " if drawn.swept else ""
+    )
     full = f"{count(len(drawn.ids))} drawn in random order got the full budget, {why}"
     if not drawn.ids:
         full = "What they broke settled the gate, so none got the full budget"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from auditor.entry import Entry
+from auditor.foreign import one_line
 from auditor.record import Record, RuleRow, Verdict
 
 from .numbers import known
-from .text import clean
 
 NO_RULE = "no rule was given"
 EMPTY = RuleRow(
@@ -65,7 +65,7 @@ def model(record: Record) -> str:
 
 def line(text: str) -> str:
     """Words from elsewhere in one line, every hidden character spelt out."""
-    return " ".join(clean(text).split())
+    return one_line(text)
 
 
 def sentence(row: RuleRow) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Control characters, bidirectional overrides and unpaired surrogates: they can't be shown, or change what is."""
+from auditor.foreign import spell
+
+from .numbers import JOINER
+
+INTERVAL = re.compile(f"(?<=[0-9]){JOINER}–{JOINER}(?=[0-9])")
+"""How our own pages write `37–46` that keeps to one line; anywhere else what joins is hidden like the rest."""
 NAME = 60
 """Characters that a name may take in a table."""
 
 
 def clean(text: str) -> str:
-    """The text with every hidden character spelt out as `\\uXXXX`, so that it can be encoded and can't deceive."""
-    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    """The text with every hidden character spelt out (`auditor.foreign.spell`), except within our own intervals."""
+    return f"{JOINER}–{JOINER}".join(map(spell, INTERVAL.split(text)))
 
 
 def shorten(text: str, most: int = NAME) -> str:

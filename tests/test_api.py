@@ -62,6 +62,8 @@ def test_torch_is_not_loaded(code: str, tmp_path: Path) -> None:
     write_record(tmp_path, record(outcomes("w" * 20)))
     heavy = "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules), sorted(sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\n{heavy}", str(tmp_path)], capture_output=True, text=True
+        [sys.executable, "-c", f"import sys\n{code}\n{heavy}", str(tmp_path / "audit.json")],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -171,6 +171,12 @@ def hangs(folder: Path) -> tuple[str, ...]:
     return ("scan", "h.onnx", *GOOD[2:], "--config", "plan.toml")
 
 
+def no_rule_for_one(folder: Path) -> tuple[str, ...]:
+    threats = "".join(f'[[threat]]\nnorm = "{norm}"\nepsilon = 0.1\n' for norm in ("linf", "l2"))
+    (folder / "plan.toml").write_text(f'{threats}[[gate]]\nmetric = "trust"\nthreat = "l2"\n')
+    return (*GOOD[:4], "--config", "plan.toml", "--require-gate")
+
+
 X = np.full((40, 12), 0.5, np.float32)
 Y = np.zeros(40, np.int64)
 NAN = X.copy()
@@ -224,6 +230,8 @@ CASES: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
     "model that hangs": (hangs, "2 s"),
     "untrusted torch file": (plain("scan", "m.pt2", *GOOD[2:]), "m.pt2"),
     "target class that is not there": (plain(*GOOD, "--goal", "targeted:9"), "targeted:9"),
+    "no rule where one is required": (plain(*GOOD, "--require-gate"), "No rule was given"),
+    "no rule for a threat where one is required": (no_rule_for_one, "No rule is for the threat linf 0.1"),
     "record that is not there": (plain("gate", "gone", "--fail-under", "0.5"), "gone"),
     "gate without a policy": (plain("gate", "gone"), "policy"),
 }

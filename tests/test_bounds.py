@@ -126,3 +126,10 @@ def test_nothing_looked_at_says_nothing() -> None:
     for bound in BOUNDS:
         found = weighed(bound, 0, 0, 0.5, size=10)
         assert (found.passing, found.failing, found.low, found.high) == (1.0, 1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("good", "n", "at_least"), [(0, 10_000, 0.5), (10_000, 10_000, 0.5), (0, 1_750, 0.9)])
+def test_the_sprt_of_a_hopeless_and_of_a_perfect_model(good: int, n: int, at_least: float) -> None:
+    # each ratio is beyond what a float holds one way round
+    found = weighed("sprt", good, n, at_least)
+    assert (found.passing, found.failing) == pytest.approx((1, 0) if good == 0 else (0, 1), abs=1e-300)

@@ -17,6 +17,12 @@ def test_exit_codes(kind: type[AdvauditError]) -> None:
     assert kind.__doc__
 
 
+def test_what_is_quoted_is_obeyed_by_nobody() -> None:
+    assert str(errors.UsageError("names a class (a\n::error::x\x1b[2J ##[y]), got b")) == (
+        "names a class (a\n: :error::x\N{REPLACEMENT CHARACTER}[2J ## [y]), got b"
+    )
+
+
 def test_a_target_that_is_lost_is_a_model_error() -> None:
     assert issubclass(errors.TargetUnavailable, errors.ModelError)
     assert issubclass(errors.UnsupportedOperator, errors.ModelError)

@@ -325,7 +325,7 @@ def test_a_class_without_samples_is_undecided() -> None:
 
 @pytest.mark.parametrize("wanted", ["horse", 7])
 def test_a_class_that_the_model_has_not_is_named(wanted: int | str) -> None:
-    with pytest.raises(UsageError, match=rf"names a class of the model \(cat, dog, bird\), got {wanted!r}"):
+    with pytest.raises(UsageError, match=rf"names a class of the model \(cat, dog, bird\), got '{wanted}'"):
         judge([robust(0.5, classes=[wanted])], BY_CLASS)
 
 

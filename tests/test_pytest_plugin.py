@@ -6,53 +6,33 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from records import outcomes, record
 
+import auditor.scan
 from auditor import cli
+from auditor.config import Config
+from auditor.entry import Entry
 from auditor.errors import UsageError
+from auditor.folder import write_record
+from auditor.gate import judged
 from auditor.options import ELSEWHERE, scan_command, scan_options
+from auditor.pytest_plugin import Advaudit
+from auditor.scan import Scanned
+from auditor.verdict import require_rules
 
 pytest_plugins = ["pytester"]
 
 MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
-TESTS = """
-from pathlib import Path
-
-import pytest
-
-FAST = {"limit": 40, "suite": "quick", "escalate": False, "hardness": False, "certify": False, "norm": "linf"}
-DATA = Path("samples.npz")
-
-def test_passes(advaudit):
-    record = advaudit("robust.onnx", DATA, fail_under=0.5, epsilon=0.3, **FAST)
-    assert record.verdict == "passed"
-    assert record.samples.n == 40
-    assert record.metrics.robust_accuracy > 0.5
-    assert record.command.startswith("advaudit scan robust.onnx --data samples.npz --fail-under 0.5 --epsilon 0.3")
-
-def test_fails(advaudit):
-    advaudit(Path("natural.onnx"), config="plan.toml", fail_under=0.0)
-    pytest.exit("a test goes on after its gate failed")
-
-@pytest.mark.parametrize("limit", [10])
-def test_undecided(advaudit, limit):
-    advaudit("robust.onnx", DATA, fail_under=0.5, epsilon=0.3, **(FAST | {"limit": limit}))
-
-def test_no_rule(advaudit):
-    advaudit("robust.onnx", DATA, epsilon=0.3, **FAST)
-
-def test_no_file(advaudit):
-    advaudit("missing.onnx", DATA, epsilon=0.3, fail_under=0.5)
-
-def test_no_option(advaudit):
-    advaudit("robust.onnx", DATA, epsilom=0.3, fail_under=0.5)
-"""
 PLAN = """
 [samples]
 path = "samples.npz"
-limit = 40
+limit = 30
 [[threat]]
 norm = "linf"
 epsilon = 0.3
@@ -61,43 +41,136 @@ suite = "quick"
 escalate = false
 hardness = false
 certify = false
+[run]
+threads = 1
 [[gate]]
 metric = "robust_accuracy"
 at_least = 0.25
 """
+TESTS = """
+import pytest
+
+def test_passes(advaudit):
+    assert advaudit("m.onnx", fail_under=0.5).verdict == "passed"
+
+def test_fails(advaudit):
+    advaudit("m.onnx", fail_under=0.95)
+    pytest.exit("a test goes on after its gate failed")
+
+@pytest.mark.parametrize("path", ["a/b", "a-b"])
+def test_undecided(advaudit, path):
+    advaudit("few.onnx", fail_under=0.5)
+
+def test_twice(advaudit):
+    advaudit("m.onnx", fail_under=0.5)
+    advaudit("m.onnx", fail_under=0.5, out="chosen")
+    advaudit("m.onnx", fail_under=0.5)
+
+def test_hostile(advaudit):
+    advaudit("::error::m\\x1b[2J\\n::warning::m##[x]", fail_under=0.95)
+
+def test_no_rule(advaudit):
+    advaudit("m.onnx", require_gate=False)
+
+def test_no_option(advaudit):
+    advaudit("m.onnx", epsilom=0.3, fail_under=0.5)
+"""
 
 
-def test_a_gate_is_a_test(pytester: pytest.Pytester) -> None:
+def scan(model: str, options: Mapping[str, Any], *_: object, command: str) -> Scanned:
+    """A stand-in for a scan: nine in ten of a hundred samples withstand, of few.onnx ten do."""
+    policy = Config().rules(None, options["fail_under"])
+    assert options["require_gate"]
+    require_rules(policy, [("linf 8/255", "linf")])
+    out = options["out"]
+    out.mkdir(parents=True)
+    made = record(outcomes("w" * 10 if model == "few.onnx" else "w" * 90 + "b" * 10), command=command)
+    called = msgspec.structs.replace(made, model=msgspec.structs.replace(made.model, name=model))
+    entry = Entry(judged(called, policy), out)
+    write_record(out, entry.record)
+    return Scanned([entry], [out / "report.html"])
+
+
+@pytest.fixture
+def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.RunResult:
+    """How pytest runs TESTS, in this process and without a model."""
+    monkeypatch.setattr(auditor.scan, "scan", scan)
     pytester.makepyfile(test_gate=TESTS)
-    for name in ("natural.onnx", "robust.onnx", "samples.npz"):
-        shutil.copy(MNIST / name, pytester.path / name)
-    (pytester.path / "plan.toml").write_text(PLAN, encoding="utf-8")
-    result = pytester.runpytest_subprocess("--advaudit-out", "kept", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, failed=5)
-    text = result.stdout.str()
+    return pytester.runpytest_inprocess("--advaudit-out", "kept", "-p", "no:cacheprovider")
+
+
+def test_a_gate_is_a_test(pytester: pytest.Pytester, ran: pytest.RunResult) -> None:
+    ran.assert_outcomes(passed=2, failed=6)
+    text = ran.stdout.str()
     assert "Traceback" not in text
     assert "test_gate.py:" not in text.split("short test summary")[0]
     blocks = dict(re.findall(r"_{5,} (\w+)\S* _{5,}\n(.*?)(?=\n[_=]{5,})", text, re.S))
     failed = blocks["test_fails"].splitlines()
     assert failed[0] == "advaudit: failed"
-    assert failed[1].startswith("natural.onnx: Robust accuracy ≤ 0 % (linf 0.3, n = 40, 0–9); clean ")
-    assert failed[2] == "  FAILED       robust accuracy at least 0.25: it is at most 0.0000 on 40 samples"
-    assert failed[3] == f"Report: {pytester.path / 'kept' / 'test-gate.py-test-fails' / 'report.html'}"
-    assert len(failed) == 4  # the rule that passed is not told
+    assert failed[1].startswith("m.onnx: Robust accuracy ≤ 90.0 % (linf 8/255, n = 100, 83–94); clean ")
+    assert failed[2] == "  FAILED       robust accuracy at least 0.95: it is at most 0.9000 on 100 samples"
+    assert re.fullmatch(r"Report: .*/kept/test-gate\.py-test-fails-[0-9a-f]{8}/report\.html", failed[3])
+    assert len(failed) == 4
     undecided = blocks["test_undecided"].splitlines()
     assert undecided[0] == "advaudit: inconclusive, which is no pass: a rule can't be decided"
     assert undecided[2] == (
         "  INCONCLUSIVE robust accuracy at least 0.5: 10 samples are too few to say, the rule asks for 30"
     )
     for name, words in {
-        "test_no_rule": "No rule was given for robust.onnx, so it could neither pass nor fail: give a gate",
-        "test_no_file": "advaudit could not audit missing.onnx: There is no file missing.onnx",
+        "test_no_rule": "advaudit could not audit m.onnx: No rule was given, so it could neither pass nor fail: give ",
         "test_no_option": "it has none called 'epsilom'",
     }.items():
         assert words in blocks[name]
         assert len(blocks[name].splitlines()) == 1
-    kept = {path.parent.name for path in (pytester.path / "kept").glob("*/audit.json")}
-    assert kept == {"test-gate.py-test-passes", "test-gate.py-test-fails", "test-gate.py-test-undecided-10"}
+    hostile = blocks["test_hostile"].splitlines()
+    assert hostile[1].startswith(": :error::m\\u001b[2J ::warning::m## [x]: Robust accuracy")
+    assert len(hostile) == 4
+
+
+def test_each_scan_has_its_own_folder(pytester: pytest.Pytester, ran: pytest.RunResult) -> None:
+    assert ran.ret == pytest.ExitCode.TESTS_FAILED
+    kept = sorted(path.parent.name for path in (pytester.path / "kept").glob("*/audit.json"))
+    names = ["fails", "hostile", "passes", "twice", "twice", "undecided-a-b", "undecided-a-b"]
+    assert [re.sub(r"^test-gate\.py-test-(.*?)-[0-9a-f]{8}(-\d)?$", r"\1", name) for name in kept] == names
+    twice = [name for name in kept if "twice" in name]
+    assert twice[1] == f"{twice[0]}-3"
+    assert (pytester.path / "chosen" / "audit.json").exists()
+
+
+@pytest.fixture
+def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with the bundled models and a plan."""
+    for name in ("natural.onnx", "robust.onnx", "samples.npz"):
+        shutil.copy(MNIST / name, tmp_path / name)
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_scans_as_the_command_does(mnist: None, advaudit: Advaudit) -> None:
+    record = advaudit("robust.onnx", Path("samples.npz"), config="plan.toml", fail_under=0.5, epsilon=0.3)
+    assert record.verdict == "passed"
+    assert [row.threshold for row in record.gate.rules] == [0.25, 0.5]
+    assert record.samples.n == 30
+    assert record.command.startswith(
+        "advaudit scan robust.onnx --data samples.npz --config plan.toml --fail-under 0.5 --epsilon 0.3"
+    )
+
+
+def test_it_fails_where_the_model_does(mnist: None, advaudit: Advaudit) -> None:
+    with pytest.raises(pytest.fail.Exception) as failed:
+        advaudit(Path("natural.onnx"), config="plan.toml", fail_under=0.0)
+    lines = str(failed.value).splitlines()
+    assert lines[0] == "advaudit: failed"
+    assert lines[2:-1] == ["  FAILED       robust accuracy at least 0.25: it is at most 0.0000 on 30 samples"]
+    assert Path(lines[-1].removeprefix("Report: ")).is_file()
+
+
+def test_a_scan_that_can_not_be_run_fails(mnist: None, advaudit: Advaudit) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"^advaudit could not audit gone.onnx: There is no file gone.onnx"):
+        advaudit("gone.onnx", config="plan.toml")
+    (Path.cwd() / "plan.toml").write_text(PLAN.split("[[gate]]")[0], encoding="utf-8")
+    with pytest.raises(pytest.fail.Exception, match="No rule was given"):
+        advaudit("robust.onnx", config="plan.toml")
 
 
 def test_whoever_does_not_ask_for_it_does_not_wait_for_it() -> None:

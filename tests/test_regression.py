@@ -72,6 +72,9 @@ def test_what_would_decide_it_does(tmp_path: Path) -> None:
     more = made("w" * row.needed)
     lost = round(row.needed / 100)
     assert asked(tmp_path, more, made("w" * (row.needed - lost) + "b" * lost), over="population")[1] is PASSED
+    few, lost = int(row.needed * 0.8), round(row.needed * 0.8 / 100)
+    after = made("w" * (few - lost) + "b" * lost)
+    assert asked(tmp_path, made("w" * few), after, over="population")[1] is INCONCLUSIVE
 
 
 def test_the_score_test_by_hand() -> None:

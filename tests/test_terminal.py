@@ -88,6 +88,54 @@ def test_auto_is_plain_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(listen, Plain)
 
 
+WORD = "[/x] ::error::x\n::warning::y\x1b]0;title\x07\u202e\u200b##[error]z\x9b"
+TOLD = "[/x] ::error::x ::warning::y\\u001b]0;title\\u0007\\u202e\\u200b## [error]z\\u009b"
+HOSTILE: list[Event] = [
+    Notice(text=WORD),
+    StageStarted(name=WORD, number=0, stages=2, entrants=80),
+    msgspec.structs.replace(PROGRESS, name=WORD),
+    msgspec.structs.replace(RAN, name=WORD, note=WORD),
+    msgspec.structs.replace(RAN, status="error", reason=WORD),
+    msgspec.structs.replace(RAN, status="skipped", name=WORD, reason=WORD),
+    Notice(text="::error::x"),
+]
+
+
+@pytest.mark.parametrize("kind", ["plain", "bar"])
+def test_words_from_elsewhere_are_told_and_not_obeyed(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "PLAIN_EVERY", -1.0)
+    with listener(kind) as listen:
+        for event in HOSTILE:
+            listen(event)
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(TOLD in line for line in lines) >= 4
+    assert ": :error::x" in lines
+    for line in lines:
+        assert line.isprintable()
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+
+
+def test_a_bar_takes_no_markup_from_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen := io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with listener("bar") as listen:
+        listen(HOSTILE[1])
+    assert f"1/2 {TOLD}" in screen.getvalue()
+
+
+def test_json_lines_mean_what_they_meant_and_are_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    with listener("json") as listen:
+        for event in HOSTILE:
+            listen(event)
+    lines = capsys.readouterr().out.splitlines()
+    assert [msgspec.json.decode(line) for line in lines] == [msgspec.to_builtins(event) for event in HOSTILE]
+    assert all(line.isprintable() and "##[" not in line for line in lines)
+
+
 def test_a_bar_prints_the_same_sentences_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     with listener("bar") as listen:
         for event in [*EVENTS, Notice(text="[bold]x[/bold] stays text")]:

@@ -40,10 +40,12 @@ def test_a_scan_that_did_not_end_says_so() -> None:
     assert "not complete" in render([Entry(msgspec.structs.replace(found(), complete=False), Path())])
 
 
-@pytest.mark.parametrize("word", ["two\nlines", "\x1b[31mred\x07", "\u202egnp", "\ud800"])
+@pytest.mark.parametrize("word", ["two\nlines", "\x1b[31mred\x07", "\u202egnp", "\ud800", "::error::x", "##[x]"])
 def test_hostile_words_stay_words(word: str) -> None:
     row = RuleRow(rule=word, value=None, threshold=None, status=Verdict.FAILED, reason=word)
-    text = render([Entry(record(outcomes("w"), gate=Gate(rules=[row]), summary=word), Path())])
+    text = render([Entry(record(outcomes("w"), gate=Gate(rules=[row]), verdict=Verdict.FAILED, summary=word), Path())])
     assert len(text.splitlines()) == 2
+    assert not any(line.startswith("::") for line in text.splitlines())
+    assert "##[" not in text
     assert text.replace("\n", "").isprintable()
     text.encode()

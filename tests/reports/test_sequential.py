@@ -59,7 +59,8 @@ def test_a_sweep_that_was_stopped_claims_no_success_rate() -> None:
     made = stopped("b" * 60 + "m" * 10 + "u" * 430, 0, swept=["fgsm"], settled=Verdict.FAILED, rule=rule)
     told = headline(made)
     assert made.metrics.attack_success_rate is None
-    assert "Cheap attacks (fgsm) met all. What they broke settled the gate, so none got the full budget" in told.setting
+    assert "Cheap attacks (fgsm) swept over the samples first." in told.setting
+    assert "What they broke settled the gate, so none got the full budget" in told.setting
     assert plain(told.sentence) == (
         "Attacks broke 60 of the 490 samples that the model gets right before the scan stopped, so robust accuracy is "
         "at most 86.0 %."
