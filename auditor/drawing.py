@@ -15,9 +15,10 @@ import numpy as np
 from msgspec import structs
 
 from auditor.allowance import equivalents
-from auditor.events import Event, Progress, StageFinished, StageStarted
+from auditor.events import Event, Notice, Progress, StageFinished, StageStarted
 from auditor.frozen import frozen
 from auditor.ledger import Ledger
+from auditor.rates import percent
 from auditor.record import AttackRow, Drawn, Verdict
 from auditor.search import Search
 from auditor.sequential import random_order
@@ -74,7 +75,10 @@ class Drawing:
             self._ask()
         rows = self._rows()
         self._tell_stages(rows)
-        return rows, structs.replace(self._so_far(), cost=self._cost(rows), settled=self.verdict)
+        cost = self._cost(rows)
+        saved = "" if cost is None else f", at about {percent(cost, 100)} of the cost of attacking all"
+        self.search.listen(Notice(text=f"{len(self.drawn)} of {n} samples were drawn{saved}."))
+        return rows, structs.replace(self._so_far(), cost=cost, settled=self.verdict)
 
     def _cheap(self) -> int:
         """How many of the first stages are cheap together."""

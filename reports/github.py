@@ -16,7 +16,7 @@ from auditor.obscurity import doubts
 from auditor.record import ClassRow, Record, RuleRow
 from auditor.verdict import worst
 
-from .headline import headline
+from .headline import drawn, headline
 from .judgements import NO_RULE, URGENCY, judgements, rank, titles
 from .markdown import code, plain, table
 from .names import capital, naming
@@ -98,9 +98,8 @@ def _numbers(record: Record) -> Iterator[str]:
     yield from table(
         (*heads, "Samples", "Trust in the number", "Masking"), [(*row, count(n), record.trust, record.masking)]
     )
-    if record.drawn is not None and record.drawn.settled is not None:
-        drawn, of = count(len(record.drawn.ids)), count(record.drawn.size)
-        yield f"{drawn} of {of} samples got the whole suite, in a random order; then the gate was settled.\n"
+    for told in drawn(record):
+        yield f"{plain(shorten(told, REASON))}\n"
 
 
 def _classes(record: Record) -> Iterator[str]:

@@ -124,7 +124,7 @@ def _setting(record: Record) -> str:
     classes = f"{count(record.model.classes)} classes"
     total = record.samples.n
     parts.append(f"{count(total)} {'sample' if total == 1 else 'samples'}{of}, {classes}.")
-    parts += _drawn(record)
+    parts += drawn(record)
     played = [shorten(row.name, 24) for row in record.attacks if row.phase == "suite" and row.status == "ran"]
     if record.suite:
         stages = "1 stage" if len(played) == 1 else f"{len(played)} stages"
@@ -135,19 +135,19 @@ def _setting(record: Record) -> str:
     return " ".join(parts)
 
 
-def _drawn(record: Record) -> list[str]:
+def drawn(record: Record) -> list[str]:
     """What a sequential scan left out, and what that saved."""
-    drawn = record.drawn
-    if drawn is None:
+    took = record.drawn
+    if took is None:
         return []
-    why = "which settled the gate" if drawn.settled else "which did not settle the gate"
+    why = "which settled the gate" if took.settled else "which did not settle the gate"
     swept = (
-        f"Cheap attacks ({', '.join(map(shorten, drawn.swept))}) swept over the samples first. " if drawn.swept else ""
+        f"Cheap attacks ({', '.join(map(shorten, took.swept))}) swept over the samples first. " if took.swept else ""
     )
-    full = f"{count(len(drawn.ids))} drawn in random order got the full budget, {why}"
-    if not drawn.ids:
+    full = f"{count(len(took.ids))} drawn in random order got the full budget, {why}"
+    if not took.ids:
         full = "What they broke settled the gate, so none got the full budget"
-    saved = f", at about {percent(drawn.cost, 100)} of the cost of attacking all" if known(drawn.cost) else ""
+    saved = f", at about {percent(took.cost, 100)} of the cost of attacking all" if known(took.cost) else ""
     return [f"{swept}{full}{saved}."]
 
 

@@ -120,8 +120,10 @@ def test_what_is_no_pass_is_not_called_one() -> None:
 
 def test_a_sequential_scan_says_how_much_it_looked_at() -> None:
     drawn = Drawn(ids=[0, 2], size=3, swept=["fgsm"], cost=0.5, settled=Verdict.FAILED)
-    assert "2 of 3 samples got the whole suite" in render([made(drawn=drawn)])
-    assert "whole suite" not in render([made(drawn=msgspec.structs.replace(drawn, settled=None))])
+    assert "2 drawn in random order got the full budget, which settled the gate" in render([made(drawn=drawn)])
+    open_ = render([made(drawn=msgspec.structs.replace(drawn, settled=None))])
+    assert "which did not settle the gate, at about 50" in open_
+    assert "random order" not in render([made()])
 
 
 @pytest.mark.parametrize(

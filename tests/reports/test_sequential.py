@@ -51,7 +51,7 @@ def test_the_numbers_are_of_those_that_were_drawn() -> None:
     assert "48 drawn in random order" in page
     text = markdown.render([Entry(made, Path())])
     assert "48" in text
-    assert "48 of 500 samples got the whole suite" in github.render([Entry(made, Path())])
+    assert "48 drawn in random order got the full budget" in github.render([Entry(made, Path())])
 
 
 def test_a_sweep_that_was_stopped_claims_no_success_rate() -> None:
