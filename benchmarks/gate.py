@@ -75,12 +75,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--suite", default="standard")
+    parser.add_argument("--only", choices=GATES, help="one file")
+    parser.add_argument("--bounds", nargs="+", choices=BOUNDS, default=BOUNDS)
     args = parser.parse_args()
     quiet_threads()
     host = Host.load()
     print("| file | gate | bound | whole: verdict | sequential: verdict | drawn | attacks | with checks | time |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, gates in GATES.items():
+        if args.only not in (None, name):
+            continue
         entry = entries()[name]
         with TemporaryDirectory() as folder:
             whole, seconds = scan(entry, args, host, Path(folder))
@@ -88,7 +92,7 @@ def main() -> None:
         accuracy = whole.metrics.robust_accuracy
         print(f"| {name}, robust accuracy ≤ {accuracy:.4f} | | | | | {whole.n} | 1 | 1 | 1 |", flush=True)
         for at_least in gates:
-            for bound in BOUNDS:
+            for bound in args.bounds:
                 policy = Policy(rules=[rule(at_least, bound)])
                 verdict = judged(whole, policy).verdict
                 for seed in range(1 if bound == "certain" else args.seeds):

@@ -18,6 +18,7 @@ def scale(*shape):
 PAIRS = [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")]
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 @pytest.mark.parametrize("zeros", ["none", "one", "columns"])
 def test_matrix_products_are_exact(check, left, right, zeros):
@@ -27,6 +28,7 @@ def test_matrix_products_are_exact(check, left, right, zeros):
     check("MatMulInteger", a, b, *given[zeros], tolerance=0)
 
 
+@pytest.mark.wide_sums
 def test_carried_levels_give_the_same_sums_and_a_gradient(check):
     a, b = levels("uint8", 3, 40), levels("int8", 40, 6)
     graph = check("MatMulInteger", a, b, np.array(7, np.uint8), np.array(3, np.int8))
@@ -35,6 +37,7 @@ def test_carried_levels_give_the_same_sums_and_a_gradient(check):
     assert graph.surrogates == ()
 
 
+@pytest.mark.wide_sums
 def test_the_second_factor_may_be_the_moving_one(check):
     check("MatMulInteger", levels("uint8", 3, 40), levels("int8", 40, 6), dynamic=1, tolerance=0)
 
@@ -59,6 +62,7 @@ def test_a_long_sum_is_rounded_no_more_than_any_float(op_type):
     assert np.array_equal(twin(whole)(torch.from_numpy(x)).numpy(), expected)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 @pytest.mark.parametrize("columns", [(), (1,), (6,)])
 def test_quantised_matrix_products(check, left, right, columns):
@@ -72,6 +76,7 @@ def test_quantised_matrix_products(check, left, right, columns):
     assert result.surrogates == ("QLinearMatMul: straight-through",)
 
 
+@pytest.mark.wide_sums
 def test_the_gradient_of_a_quantised_product_is_that_of_the_product_inside_and_zero_where_saturated(check):
     a, b = levels("uint8", 5, 8), levels("int8", 8, 6)
     a_scale, b_scale, y_scale = scale(), scale(6), np.array(0.02, np.float32)
@@ -84,6 +89,7 @@ def test_the_gradient_of_a_quantised_product_is_that_of_the_product_inside_and_z
     np.testing.assert_allclose(gradient(graph, a), (inside * factor) @ b.T.astype(float), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 @pytest.mark.parametrize("channels", [(), (6,)])
 @pytest.mark.parametrize("biased", [False, True])
@@ -107,6 +113,7 @@ def test_depthwise_and_dilated_and_in_one_dimension(check):
         check("QLinearConv", *given, group=4, dilations=[2] * (w.ndim - 2), tolerance=0)
 
 
+@pytest.mark.wide_sums
 def test_channels_may_lie_last():
     x, w = levels("uint8", 2, 7, 7, 4), levels("int8", 6, 4, 3, 3)
     zeros = np.array(90, np.uint8), np.zeros(6, np.int8), np.array(11, np.uint8)

@@ -112,6 +112,7 @@ def agrees(path, step):
     return graph
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("activations", "weights"), PAIRS)
 @pytest.mark.parametrize("per_channel", [False, True])

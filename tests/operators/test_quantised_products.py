@@ -20,6 +20,7 @@ def scales(*shape):
     return DRAWS.uniform(0.005, 0.02, shape).astype(np.float32)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 @pytest.mark.parametrize("columns", [(), (6,)])
 @pytest.mark.parametrize("turned", [(0, 0), (1, 0), (0, 1)])
@@ -36,11 +37,13 @@ def test_gemm(left, right, columns, turned):
     assert graph.surrogates == ()
 
 
+@pytest.mark.wide_sums
 def test_gemm_without_a_bias():
     given = levels("uint8", 5, 20), f32(0.02), np.array(90, np.uint8), levels("int8", 20, 6), scales()
     compare("QGemm", *given, np.array(0, np.int8), None, f32(0.3), np.array(3, np.uint8))
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 @pytest.mark.parametrize("columns", [(), (6,)])
 def test_products_that_become_floats(left, right, columns):
@@ -51,6 +54,7 @@ def test_products_that_become_floats(left, right, columns):
     compare("MatMulIntegerToFloat", a, b, f32(0.02), scale, np.array(90, left), zero, bias, tolerance=1e-6)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize("columns", [(), (6,)])
 def test_products_that_quantise_on_the_way(columns):
     a, b = DRAWS.standard_normal((2, 5, 20)).astype(np.float32), levels("int8", 20, 6)
@@ -62,6 +66,7 @@ def test_products_that_quantise_on_the_way(columns):
     compare("DynamicQuantizeMatMul", a, b, scale, np.zeros(columns, np.int8), bias, tolerance=1e-6)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("right", "columns"), [("int8", ()), ("uint8", ()), ("int8", (24,))])
 def test_attention(right, columns):
     x, weight = levels("uint8", 2, 5, 12), levels(right, 12, 24)

@@ -14,6 +14,7 @@ def levels(kind, *shape):
     return DRAWS.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, endpoint=True).astype(kind)
 
 
+@pytest.mark.wide_sums
 @pytest.mark.parametrize(("kind", "zero"), [("int8", 0), ("uint8", 128)])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("columns", [False, True])
