@@ -193,7 +193,7 @@ def compare(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | Non
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 when robust accuracy is below this.")
 @require_gate
 @click.option("--format", "formats", multiple=True, metavar="NAME", help="Also write reports of the judged RECORDS.")
-@click.option("--out", type=click.Path(path_type=Path), help="Their directory; default: the first record's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Their directory; default: gate in the first record's.")
 @plugins_dir
 def gate(
     records: tuple[Path, ...],
@@ -217,6 +217,8 @@ def gate(
     policy = (Config() if config is None else read_config(config)).rules(config, fail_under)
     entries = rejudge(records, policy, require=require_gate)
     for entry in entries:
+        if len(entries) > 1:
+            click.echo(harmless(f"{entry.record.model.name} {entry.record.threat.name}"))
         for line in tell(entry.record):
             click.echo(line)
     if formats:  # whoever wants none does not wait for what renders them
@@ -224,7 +226,7 @@ def gate(
         from auditor.rendering import render
 
         host = Host.load(folder=plugins_dir, bundled=REPORTERS)
-        for path in render(host, entries, formats, out or entries[0].folder):
+        for path in render(host, entries, formats, out or entries[0].folder / "gate"):
             click.echo(path)
     return exit_code(worst([entry.record.verdict for entry in entries]))
 

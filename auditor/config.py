@@ -151,10 +151,24 @@ def read_config(path: Path) -> Config:
         raise UsageError(f"The plan {path} can't be read ({type(error).__name__}); give an audit.toml.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
+    check_gates(path, tables.get("gate", []))
     try:
         return msgspec.convert(tables, Config)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}; docs/config.md lists the keys.") from error
+
+
+def check_gates(path: Path, gates: Any) -> None:
+    """Raise UsageError for a [[gate]] table that makes no sense, with its number."""
+    if isinstance(gates, dict):
+        raise UsageError(f"{path}: rules are written [[gate]], with two brackets, one table a rule; got [gate].")
+    for place, table in enumerate(gates if isinstance(gates, list) else [], 1):
+        try:
+            msgspec.convert(table, Rule)
+        except (msgspec.ValidationError, UsageError) as error:
+            keys = ", ".join(key.name for key in msgspec.structs.fields(Rule))
+            known = "" if isinstance(error, UsageError) else f"; its keys are {keys}"
+            raise UsageError(f"{path}, [[gate]] {place}: {str(error).removesuffix('.')}{known}.") from error
 
 
 def find_config(model: str) -> Path | None:

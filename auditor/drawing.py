@@ -76,8 +76,11 @@ class Drawing:
         rows = self._rows()
         self._tell_stages(rows)
         cost = self._cost(rows)
-        saved = "" if cost is None else f", at about {percent(cost, 100)} of the cost of attacking all"
-        self.search.listen(Notice(text=f"{len(self.drawn)} of {n} samples were drawn{saved}."))
+        saved = "" if cost is None or cost >= 1 else f", at about {percent(cost, 100)} of the cost of attacking all"
+        what = (
+            f"{len(self.drawn)} of {n} samples were drawn" if self.drawn else "What the cheap attacks broke settled it"
+        )
+        self.search.listen(Notice(text=f"{what}{saved}."))
         return rows, structs.replace(self._so_far(), cost=cost, settled=self.verdict)
 
     def _cheap(self) -> int:

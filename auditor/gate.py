@@ -11,6 +11,7 @@ from msgspec import structs
 
 from auditor.bounds import Count, needed, weigh
 from auditor.paired import holm
+from auditor.rates import plural
 from auditor.reasons import ATTACKED, Shared, Weighed, doubt, said, undecided
 from auditor.record import Gate, Outcome, Record, RuleRow, Verdict
 from auditor.regression import Pairs, baseline, pair, pairs_needed, unequal, weigh_pairs
@@ -119,7 +120,7 @@ def _case(
 
 def _short(rule: Rule, n: int, unknown: int) -> str:
     if n < rule.minimum:
-        return f"{n} samples are too few to say, the rule asks for {rule.minimum}"
+        return f"{plural(n, 'sample')} can't pass it, the rule asks for {rule.minimum}"
     if n and 1 - unknown / n < rule.coverage:
         return f"{1 - unknown / n:.4f} of the samples were attacked to the end, the rule asks for {rule.coverage:g}"
     return ""
@@ -145,7 +146,7 @@ def decided(case: Weighed, shares: Shared, alpha: float) -> RuleRow:
         reason, more = case.short, case.rule.minimum if case.counted.n < case.rule.minimum else None
     elif shares.passing > limit:
         more = _needed(case, alpha / shares.family)
-        reason = undecided(case, more)
+        reason = undecided(case, more, shares, alpha)
     elif case.against:
         reason = case.against
     else:

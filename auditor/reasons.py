@@ -81,12 +81,16 @@ def _end(case: Weighed, end: float) -> float:
     return end
 
 
-def undecided(case: Weighed, more: int | None) -> str:
-    """What the evidence leaves open; more: samples that would decide it, None for none that would."""
+def undecided(case: Weighed, more: int | None, shares: Shared, alpha: float) -> str:
+    """What the evidence leaves open; more: samples that would decide it, None for none that would. Of several rules
+    the interval of one says nothing of what they decide together, so the p-value is told instead."""
     low, high = case.evidence.low, case.evidence.high
     between = f"between {low:+.4f} and {high:+.4f}" if case.rule.baseline else f"between {low:.4f} and {high:.4f}"
     if not case.chance or (case.open and more == case.counted.n):
         return f"{between}: {case.open} samples were not attacked or errored"
+    if shares.family > 1:
+        p = min(shares.passing, shares.failing)
+        between = f"p = {p:.2g} after Holm over {shares.family} rules, alpha = {alpha:g}"
     unknown = f", {case.open} of them not attacked or errored" if case.open else ""
     if more is None:
         return f"{between}: {case.counted.n} samples{unknown} don't decide it, nor would any number at this rate"

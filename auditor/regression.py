@@ -52,7 +52,7 @@ def baseline(rule: Rule, policy: Policy, record: Record) -> Record:
     """The record that a rule names. Raises RecordError where it can't be read, was changed, or is of other samples or
     another threat: nothing could be learnt from it."""
     path = policy.folder / (rule.baseline or "")
-    found = read_record(path)
+    found = _read(rule, policy)
     check_whole(found, folder_of(path))
     called = "the baseline", "this record"
     check_comparable(found, structs.replace(record, complete=True), called)  # it is judged before it is finished
@@ -64,11 +64,23 @@ def baseline(rule: Rule, policy: Policy, record: Record) -> Record:
     return found
 
 
+def _read(rule: Rule, policy: Policy) -> Record:
+    try:
+        return read_record(policy.folder / (rule.baseline or ""))
+    except RecordError as error:
+        raise RecordError(
+            f"The baseline {rule.baseline!r}, from {policy.folder.resolve()}, can't be read: {error}"
+        ) from error
+
+
 def check_other(policy: Policy, folder: Path) -> None:
     """Raise UsageError where a rule names the very record that it is to judge, which lies in this folder: it would
-    pass, or be overwritten first."""
+    pass, or be overwritten first. Raise RecordError where there is none of the name."""
     for rule in [*policy.rules, *policy.also]:
-        if rule.baseline is not None and folder_of(policy.folder / rule.baseline).resolve() == folder.resolve():
+        if rule.baseline is None:
+            continue
+        _read(rule, policy)
+        if folder_of(policy.folder / rule.baseline).resolve() == folder.resolve():
             raise UsageError(
                 f"A baseline is another record, {rule.baseline} is the very one that is judged: name another."
             )

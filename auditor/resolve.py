@@ -22,7 +22,7 @@ from auditor.prepare import open_parts
 from auditor.preprocess import Preprocess
 from auditor.risk import Confusion
 from auditor.samples import SamplesOptions
-from auditor.scope import label_of
+from auditor.scope import check_classes, label_of
 from auditor.sources import RESERVED
 from auditor.stand_ins import named
 from auditor.suite import Stage, find_suite, make_stage, parse_attack
@@ -84,6 +84,7 @@ def resolve(model: str, options: dict[str, Any], host: Host) -> tuple[list[Job],
     sequential = config.search.sequential if options["sequential"] is None else options["sequential"]
     if sequential:
         check_sequential(policy, stages)
+    check_classes(policy, loaded.class_names or target.class_names or (), target.classes)
     policy.check_threats([(threat.title, str(threat.norm)) for threat in models])
     base = Job(
         model=legible(model),

@@ -135,7 +135,10 @@ def _check(rule: Rule) -> None:
     most = float("inf") if rule.metric == "distance" else 1.0
     if rule.at_least is not None and not (0 <= rule.at_least <= most and isfinite(rule.at_least)):
         kind = "a distance from 0 on" if rule.metric == "distance" else "a fraction between 0 and 1"
-        raise UsageError(f"A gate's threshold is {kind}, got {rule.at_least:g}.")
+        hint = (
+            f"; write {rule.at_least / 100:g} for {rule.at_least:g} %" if 1 < rule.at_least <= 100 and most == 1 else ""
+        )
+        raise UsageError(f"A gate's threshold is {kind}, got {rule.at_least:g}{hint}.")
     if not 0 < rule.quantile < 1 or not 0 <= rule.coverage <= 1 or not 0 <= rule.margin < 1:
         raise UsageError(f"{what}: quantile lies between 0 and 1, coverage from 0 to 1, margin from 0 to below 1.")
     if "\0" in (rule.baseline or ""):

@@ -41,6 +41,13 @@ def _labels(rule: Rule, policy: Policy, record: Record) -> list[int]:
     return list(dict.fromkeys(label_of(name, record.names or (), record.model.classes) for name in wanted))
 
 
+def check_classes(policy: Policy, names: Sequence[str], classes: int) -> None:
+    """Raise UsageError for a rule that names a class which the model hasn't."""
+    for rule in [*policy.rules, *policy.also]:
+        for name in rule.classes:
+            label_of(name, names, classes)
+
+
 def label_of(name: int | str, names: Sequence[str], classes: int, what: str = "A gate") -> int:
     """The label of a class that is given by its name or number. Raises UsageError where the model has no such class, or
     several of this name. what: names it, for the sentence."""

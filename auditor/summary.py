@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.metrics import OPEN, class_name, weakest
-from auditor.rates import interval, percent
+from auditor.rates import interval, percent, plural
 from auditor.record import Record, Verdict
 
 FELL = 0.005
@@ -25,7 +25,8 @@ def summarise(record: Record, names: tuple[str, ...] | None, verdict: Verdict | 
     parts = [head, clean]
     unknown = sum(metrics.statuses.get(status, 0) for status in OPEN)
     if unknown and metrics.robust_accuracy is not None:
-        parts.append(f"{unknown} samples not attacked or errored")
+        full = "without the full budget" if record.drawn else "not attacked or errored"
+        parts.append(f"{plural(unknown, 'sample')} {full}")
     if (row := weakest(record)) is not None and row.turns_into is not None:
         parts.append(f"weakest: {row.name} → {class_name(row.turns_into, names)}")
     if record.blind:

@@ -4,7 +4,8 @@
     check_attack(MyAttack())
 
 A linear model's distance to its nearest adversarial example has a closed form, so an attack that is right breaks
-everything a little above that distance and nothing below it. Each `check_*` raises AssertionError with a sentence.
+everything a little above that distance and nothing below it. Each `check_*` raises AssertionError with a sentence, and
+pytest, which knows this distribution as a plugin, is asked to add nothing to it: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def check_sequential(policy: Policy, suite: Sequence[Stage]) -> None:
     rules = [*policy.rules, *policy.also]
     if not any(attacked(rule) and rule.at_least is not None for rule in rules):
         raise UsageError(
-            "A sequential scan stops once its gate on robust_accuracy is settled, and there is none: give --fail-under "
-            "or a [[gate]] table, or leave --sequential out."
+            "A sequential scan stops once its gate on robust_accuracy is settled, and there is none with at_least: "
+            "give --fail-under or a [[gate]] table, or leave --sequential out."
         )
     for rule in rules:
         if rule.metric == "distance" or (attacked(rule) and rule.baseline is not None):

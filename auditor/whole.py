@@ -38,6 +38,8 @@ def _state(metric: str, record: Record) -> Judged:
     found, wanted = (record.trust, "doubtful") if metric == "trust" else (record.masking, "present")
     if found == STATES[metric]:
         return Verdict.PASSED, None, f"it is {found}"
+    if record.drawn is not None and record.drawn.settled is Verdict.FAILED and found == "unknown":
+        return Verdict.INCONCLUSIVE, None, "it was not asked: the gate had failed before the checks"
     seen = raised(record.findings)
     why = f": {seen[0].title}" if seen and found == wanted else ""
     return (Verdict.FAILED if found == wanted else Verdict.INCONCLUSIVE), None, f"it is {found}{why}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from auditor.metrics import weakest
 from auditor.rates import MISSING
-from auditor.record import FindingStatus, Record, Severity
+from auditor.record import FindingStatus, Record, Severity, Status
 
 from .belief import trust_words
 from .classes import FEW, LEAST, no_weakest, share, turned_into
@@ -39,6 +39,8 @@ def within(record: Record) -> str:
     """`95 % interval 37–46, n = 500`, of a sequential scan `n = 48 of 500, wherever it stopped`."""
     span = interval(record.metrics.robust_accuracy_interval, whole=True)
     part = f" of {count(record.samples.n)}, valid wherever it stopped" if record.n < record.samples.n else ""
+    if record.drawn is not None and record.drawn.swept and record.metrics.statuses.get(Status.UNATTACKED, 0):
+        part = ", those without the full budget counted both ways"
     return f"95{THIN}% interval {span}, n\xa0=\xa0{count(record.n)}{part}"
 
 

@@ -223,9 +223,12 @@ def _warnings(record: Record) -> list[str]:
         )
     unknown = sum(record.metrics.statuses.get(status, 0) for status in (Status.UNATTACKED, Status.ERROR))
     if unknown and known(record.metrics.robust_accuracy):
+        what = "were not attacked or ended in an error"
+        if record.drawn is not None and record.drawn.settled is not None:
+            what = "did not get the full budget, since the gate was settled before"
         warnings.append(
-            f"{count(unknown)} of {count(record.n)} samples were not attacked or ended in an error. "
-            f"Nothing is known of them, so the upper bound has to count them as robust.{_stopped(record)}"
+            f"{count(unknown)} of {count(record.n)} samples {what}. Nothing is known of them, so the upper bound "
+            "has to count them as robust."
         )
     elif unknown:
         warnings.append(
@@ -236,10 +239,6 @@ def _warnings(record: Record) -> list[str]:
     if failed:
         warnings.append(f"Plugins that could not be used: {', '.join(failed)}.")
     return warnings
-
-
-def _stopped(record: Record) -> str:
-    return " The scan stopped as soon as its gate was settled." if record.drawn and record.drawn.settled else ""
 
 
 def _chart(record: Record) -> Markup:

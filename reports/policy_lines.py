@@ -17,13 +17,15 @@ LARGEST = 1 << 20
 def places(record: Record) -> Callable[[RuleRow], tuple[str, int]]:
     """A function that says at which file and line a rule of this record stands.
 
-    The file is the policy's, without one the plan's, without either the model's. The line is 1 for a rule that is from
-    elsewhere, such as the command line or an older record, and where the policy can't be read here.
+    The file is the policy's, without one the plan's, without either the model's, as of a rule of the command line. The
+    line is 1 where the policy can't be read here, or the record is an older one.
     """
     path = record.gate.policy or record.config or record.model.path
     starts = gate_lines(record.gate.policy)
 
     def place(row: RuleRow) -> tuple[str, int]:
+        if row.table is None and row.metric:  # of the command line
+            return record.model.path, 1
         known = row.table is not None and 0 < row.table <= len(starts)
         return path, starts[row.table - 1] if known and row.table is not None else 1
 

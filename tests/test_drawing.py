@@ -178,8 +178,8 @@ def test_stopped_and_resumed_it_is_the_same(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"metric": "clean_accuracy", "at_least": 0.5}, "there is none"),
-        ({"metric": "robust_accuracy", "baseline": "x"}, "there is none"),
+        ({"metric": "clean_accuracy", "at_least": 0.5}, "there is none with at_least"),
+        ({"metric": "robust_accuracy", "baseline": "x"}, "there is none with at_least"),
         ({"metric": "robust_accuracy", "at_least": 0.5, "over": "population", "bound": "exact"}, "fixed beforehand"),
     ],
 )

@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Rule, Record, Verdict, str]] = {
     "errors could flip it": (robust(0.6), record(outcomes("w" * 50 + "e" * 50)), INCONCLUSIVE, "50 samples"),
     "unattacked can't save it": (robust(0.6), record(outcomes("w" * 50 + "u" * 9 + "b" * 41)), FAILED, "at most 0.59"),
     "unattacked don't matter": (robust(0.5), record(outcomes("w" * 50 + "u" * 9 + "b" * 41)), PASSED, "0.5000"),
-    "too few samples": (robust(0.5), record(outcomes("w" * 29)), INCONCLUSIVE, "29 samples are too few"),
+    "too few samples": (robust(0.5), record(outcomes("w" * 29)), INCONCLUSIVE, "29 samples can't pass it"),
     "just enough samples": (robust(0.5), record(outcomes("w" * 30)), PASSED, "1.0000"),
     "own minimum": (robust(0.5, minimum=5), record(outcomes("w" * 5)), PASSED, "1.0000"),
     "too few samples still fail": (robust(0.5), record(outcomes("b" * 29)), FAILED, "at most 0.0000"),

@@ -114,7 +114,7 @@ def test_a_gate_is_a_test(pytester: pytest.Pytester, ran: pytest.RunResult) -> N
     undecided = blocks["test_undecided"].splitlines()
     assert undecided[0] == "advaudit: inconclusive, which is no pass: a rule can't be decided"
     assert undecided[2] == (
-        "  INCONCLUSIVE robust accuracy at least 0.5: 10 samples are too few to say, the rule asks for 30"
+        "  INCONCLUSIVE robust accuracy at least 0.5: 10 samples can't pass it, the rule asks for 30"
     )
     for name, words in {
         "test_no_rule": "advaudit could not audit m.onnx: No rule was given, so it could neither pass nor fail: give ",

@@ -71,7 +71,7 @@ def test_each_rule_is_told_at_its_table(tmp_path: Path, monkeypatch: pytest.Monk
     at = [(kind, p["file"], p["line"], p["title"]) for kind, p, _ in told]
     assert at == [
         ("error", "ci/policy.toml", "5", "Failed: robust accuracy at least 0.5"),
-        ("error", "ci/policy.toml", "1", "Failed: robust accuracy at least 0.9"),  # of the command line
+        ("error", "model.onnx", "1", "Failed: robust accuracy at least 0.9"),  # of the command line
         ("warning", "ci/policy.toml", "9", "Inconclusive: certified accuracy at least 0.5"),
         ("notice", "ci/policy.toml", "1", "Passed: clean accuracy at least 0.5"),
     ]

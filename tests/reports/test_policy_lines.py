@@ -47,9 +47,10 @@ def test_a_rule_stands_at_its_table_or_at_the_top(tmp_path: Path) -> None:
     policy = str(tmp_path / "p.toml")
     Path(policy).write_text("\n[[gate]]\n\n[[gate]]\n", encoding="utf-8")
     place = places(record(outcomes("w"), gate=Gate(rules=[], policy=policy), config="audit.toml"))
-    assert [place(row(table)) for table in (1, 2, 3, 0, -1, None)] == [(policy, n) for n in (2, 4, 1, 1, 1, 1)]
+    assert [place(row(table)) for table in (1, 2, 3, 0, -1)] == [(policy, n) for n in (2, 4, 1, 1, 1)]
+    assert place(row(None)) == ("model.onnx", 1), "a rule of the command line stands in no file of rules"
 
 
 def test_without_a_policy_it_is_the_plan_or_the_model() -> None:
-    assert places(record(outcomes("w"), config="audit.toml"))(row(None)) == ("audit.toml", 1)
-    assert places(record(outcomes("w")))(row(None)) == ("model.onnx", 1)
+    assert places(record(outcomes("w"), config="audit.toml"))(row(1)) == ("audit.toml", 1)
+    assert places(record(outcomes("w")))(row(1)) == ("model.onnx", 1)

@@ -188,7 +188,7 @@ def test_each_rule_stands_at_its_table_in_the_policy(
         "robust accuracy of dog at least 0.125": ("policy.toml", 18),
         "robust accuracy of each class at least 0.125": ("policy.toml", 18),
         "robust accuracy of cat at least 0.25": ("policy.toml", 23),
-        "robust accuracy at least 0.75": ("policy.toml", 1),  # of the command line
+        "robust accuracy at least 0.75": ("model.onnx", 1),  # of the command line
     }
     assert {result["ruleId"] for result in results} == {"gate/clean_accuracy", "gate/robust_accuracy"}
 
