@@ -71,6 +71,7 @@ def test_it_stops_as_soon_as_the_population_is_settled(drawn: Record) -> None:
     assert all(o.status is Status.MISCLASSIFIED for o in drawn.outcomes if o.id in set(known) - set(told.ids))
     assert drawn.n == sum(drawn.metrics.statuses.values()) == len(told.ids)
     assert f"n = {len(told.ids)} drawn of 500" in drawn.summary
+    assert {row.share for row in drawn.attacks if row.phase == "suite"} == {1.0}, "who enters hangs on the others"
 
 
 def test_one_block_fewer_would_not_have_settled_it(drawn: Record) -> None:
