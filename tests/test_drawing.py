@@ -141,6 +141,7 @@ def test_these_samples_pass_once_enough_withstood(tmp_path: Path) -> None:
     assert len(told.ids) <= 96
 
 
+@pytest.mark.slow
 def test_a_threshold_at_the_rate_takes_all_of_them(tmp_path: Path) -> None:
     record = scan(tmp_path / "out", rule(at_least=0.8, over="population"), "--limit", "40", code=3)
     assert record.drawn is not None
@@ -148,6 +149,7 @@ def test_a_threshold_at_the_rate_takes_all_of_them(tmp_path: Path) -> None:
     assert record.gate.rules[0].needed is None or record.gate.rules[0].needed > 40
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = rule(over="population")
     scan(tmp_path / "whole", gate, code=0)
