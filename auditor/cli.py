@@ -150,14 +150,14 @@ def scan(model: str, progress: str, plugins_dir: Path | None, **options: Any) ->
 @plugins_dir
 def report(records: tuple[Path, ...], formats: tuple[str, ...], out: Path | None, plugins_dir: Path | None) -> int:
     """Render one page from one or several RECORDS."""
-    from auditor.entry import Entry, read_record
+    from auditor.entry import Entry, folder_of, read_record
     from auditor.host import REPORTERS, Host
     from auditor.rendering import render
 
     host = Host.load(folder=plugins_dir, bundled=REPORTERS)
     for plugin in host.errors:
         click.echo(harmless(f"The plugin {plugin.name} can't be used: {plugin.error}"), err=True)
-    entries = [Entry(read_record(path), path if path.is_dir() else path.parent) for path in records]
+    entries = [Entry(read_record(path), folder_of(path)) for path in records]
     for path in render(host, entries, formats or ("html",), out or entries[0].folder):
         click.echo(path)
     return 0

@@ -13,7 +13,6 @@ from auditor.errors import RecordError
 from auditor.hardness import Runs
 from auditor.metrics import by_class, measure
 from auditor.record import Record, Status
-from auditor.recount import check_numbers
 from auditor.risk import Confusion
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ def check_consistent(record: Record, evidence: dict[str, np.ndarray]) -> None:
     if rows != record.by_class or record.samples.n != len(record.outcomes):
         raise RecordError("The record's classes are not those of its outcomes; one of the two was changed.")
     _check_threat(record)
-    check_numbers(record)
     epsilon = record.threat.epsilon
     certified = record.metrics.certified_accuracy is not None
     measured = measure(record.outcomes, certified=certified, drawn=record.drawn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from auditor.hardness import CurvePoint
+from auditor.metrics import nearest_found
 from auditor.record import Outcome, Status
 
 POINTS = 60
@@ -18,12 +19,7 @@ POINTS = 60
 def smallest_found(outcomes: list[Outcome], epsilon: float) -> np.ndarray:
     """Distance of each sample's nearest adversarial example by any stage, `[n]`: 0 where it is wrong when clean,
     infinite where none was found. What was broken lies within epsilon, however its distance was rounded."""
-    distances = []
-    for outcome in outcomes:
-        near = np.inf if outcome.nearest is None else outcome.nearest
-        if outcome.status is Status.BROKEN:
-            near = min(near, epsilon if outcome.distance is None else outcome.distance, epsilon)
-        distances.append(0.0 if outcome.status is Status.MISCLASSIFIED else near)
+    distances = [0.0 if o.status is Status.MISCLASSIFIED else nearest_found(o, epsilon) for o in outcomes]
     return np.array(distances, float)
 
 

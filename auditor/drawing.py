@@ -17,9 +17,10 @@ from msgspec import structs
 from auditor.allowance import equivalents
 from auditor.events import Event, Notice, Progress, StageFinished, StageStarted
 from auditor.frozen import frozen
+from auditor.judgement import Drawn, Verdict
 from auditor.ledger import Ledger
 from auditor.rates import percent
-from auditor.record import AttackRow, Drawn, Verdict
+from auditor.record import AttackRow
 from auditor.search import Search
 from auditor.sequential import random_order
 from auditor.suite import Stage

@@ -15,12 +15,13 @@ from auditor.gate import judge, judged
 from auditor.host import Host
 from auditor.inquiry import Inquiry
 from auditor.job import Job
+from auditor.judgement import Verdict
 from auditor.ledger import Ledger
 from auditor.measured import measured
 from auditor.observe import observe
 from auditor.outcomes import evidence, settle
 from auditor.prepare import check_accuracy, load, tell_duration
-from auditor.record import Record, Verdict
+from auditor.record import Record
 from auditor.regression import check_other
 from auditor.search import Search
 from auditor.stand_ins import stand_ins

@@ -10,12 +10,13 @@ from __future__ import annotations
 from msgspec import structs
 
 from auditor.bounds import Count, needed, weigh
+from auditor.judgement import Gate, RuleRow, Verdict
 from auditor.paired import holm
 from auditor.rates import plural
-from auditor.reasons import ATTACKED, Shared, Weighed, doubt, said, undecided
-from auditor.record import Gate, Outcome, Record, RuleRow, Verdict
+from auditor.reasons import Shared, Weighed, doubt, said, undecided
+from auditor.record import Outcome, Record
 from auditor.regression import Pairs, baseline, pair, pairs_needed, unequal, weigh_pairs
-from auditor.rule import STREAMED, Policy, Rule
+from auditor.rule import ATTACKED, PAIRED, SHARES, STREAMED, Policy, Rule
 from auditor.scope import bounded, count, parts, share, value
 from auditor.summary import summarise
 from auditor.whole import judge_whole
@@ -46,7 +47,7 @@ def judged(record: Record, policy: Policy) -> Record:
     """The record with this policy's judgement, verdict and summary in place of any other."""
     rows, verdict = judge(policy, record)
     summary = summarise(record, record.names, verdict)
-    elsewhere = len(policy.rules + policy.also) - len(policy.for_threat(record.threat.name, record.threat.norm))
+    elsewhere = len(policy.every) - len(policy.for_threat(record.threat.name, record.threat.norm))
     gate = Gate(rules=rows, policy=policy.path, alpha=policy.alpha if rows else None, elsewhere=elsewhere)
     return structs.replace(record, gate=gate, verdict=verdict, summary=summary)
 
@@ -62,7 +63,7 @@ def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> lis
         metric=rule.metric,
         table=table,
     )
-    if rule.metric not in ("robust_accuracy", "clean_accuracy", "certified_accuracy", "distance"):
+    if rule.metric not in SHARES:
         status, found, reason = judge_whole(rule, record)
         return [structs.replace(blank, status=status, value=found, reason=reason)]
     rule = bounded(rule, record)
@@ -83,7 +84,7 @@ def _cases(rule: Rule, table: int | None, policy: Policy, record: Record) -> lis
 def _case(
     rule: Rule, blank: RuleRow, whom: str, outcomes: list[Outcome], record: Record, before: Record | None, alpha: float
 ) -> Weighed | RuleRow:
-    row = structs.replace(blank, rule=rule.of(whom), bound=rule.bound)
+    row = structs.replace(blank, rule=rule.of(whom), bound=rule.bound or PAIRED)
     if not outcomes:
         reason = f"{whom} has no samples" if whom else "it was not computed: there are no samples"
         return structs.replace(row, reason=reason, needed=rule.minimum)
@@ -102,8 +103,8 @@ def _case(
         unknown = number.high - number.low
         evidence = weigh(rule.bound, number, share(rule), alpha=alpha, margin=rule.margin)
         counted, found = number, value(rule, number, outcomes, record)
-        partly = record.drawn is not None and len(record.drawn.ids) < record.drawn.size
-        if rule.bound in ("exact", "wilson") and rule.metric in ATTACKED and partly:
+        partial = record.drawn is not None and record.drawn.partial
+        if rule.bound in ("exact", "wilson") and rule.metric in ATTACKED and partial:
             return structs.replace(
                 row, reason=f"{rule.bound} bounds are for all samples, and a sequential scan stopped"
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from math import inf, sqrt
 
-from auditor.record import ClassRow, Drawn, Metrics, Outcome, Record, Status
+from auditor.judgement import Drawn
+from auditor.record import ClassRow, Metrics, Outcome, Record, Status
 
 GOOD = (Status.WITHSTOOD, Status.CERTIFIED)
 OPEN = (Status.UNATTACKED, Status.ERROR)
@@ -62,8 +64,23 @@ def counted(outcomes: list[Outcome], drawn: Drawn | None) -> list[Outcome]:
     """Those that a scan's numbers are of: of a sequential one that attacked nobody else, the samples that it drew."""
     if drawn is None or drawn.swept:
         return outcomes
+    return chosen(outcomes, drawn)
+
+
+def chosen(outcomes: Iterable[Outcome], drawn: Drawn) -> list[Outcome]:
+    """Those that a sequential scan drew."""
     own = set(drawn.ids)
     return [outcome for outcome in outcomes if outcome.id in own]
+
+
+def nearest_found(outcome: Outcome, epsilon: float | None) -> float:
+    """Distance of the nearest adversarial example that any stage found, infinite where none was. What was broken lies
+    within epsilon, however its distance was rounded."""
+    near = inf if outcome.nearest is None else outcome.nearest
+    if outcome.status is not Status.BROKEN:
+        return near
+    limit = inf if epsilon is None else epsilon
+    return min(near, limit if outcome.distance is None else outcome.distance, limit)
 
 
 def measure(outcomes: list[Outcome], *, certified: bool, drawn: Drawn | None = None) -> Metrics:
@@ -80,7 +97,7 @@ def measure(outcomes: list[Outcome], *, certified: bool, drawn: Drawn | None = N
     robust = upper_bound(looked)
     attacked = sum(counts[s] for s in (Status.BROKEN, Status.WITHSTOOD, Status.CERTIFIED))
     # a sweep that was stopped has broken the easy ones, and left the others
-    stopped = drawn is not None and bool(drawn.swept) and len(drawn.ids) < drawn.size
+    stopped = drawn is not None and bool(drawn.swept) and drawn.partial
     span = anytime if drawn is not None and not drawn.swept else wilson
     interval = span(robust, len(looked)) if judged else None
     if stopped and interval is not None:  # of the others nobody knows that they would have withstood

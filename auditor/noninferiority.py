@@ -9,6 +9,7 @@ pairs. Loads scipy.
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ def exact(gained: int, lost: int, n: int, margin: float) -> tuple[float, float]:
         passing = max(passing, float(weight @ _at_most(most[window], rest, chance)))
         failing = max(failing, float(weight @ (1 - _at_most(below[window], rest, chance))))
     return min(passing, 1.0), min(failing, 1.0)
+
+
+def normal(gained: int, lost: int, n: int, margin: float) -> float:
+    """The p-value for passing by the score's normal approximation, close where many pairs change; the complement is the
+    one for failing."""
+    return NormalDist().cdf(-float(score(gained, lost, n, margin)))
 
 
 def score(gained: Any, lost: Any, n: int, margin: float) -> Floats:

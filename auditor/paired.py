@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import nan, sqrt
-from statistics import NormalDist, median
+from statistics import median
 
 from msgspec import Struct
 
@@ -115,15 +115,6 @@ def _variance(gained: int, lost: int, n: int, difference: float) -> float:
     rare = (sqrt(b * b + 8 * n * gained * apart * room) + b) / (4 * n)
     common, neither = rare + apart, max(room - 2 * rare, 0.0)
     return (rare + common) * neither + 4 * rare * common
-
-
-def noninferiority(gained: int, lost: int, n: int, margin: float) -> float:
-    """One-sided p-value of Tango's score test against a difference of -margin or less: small where the samples show
-    that no more than the margin was lost. The complement is the p-value against -margin or more."""
-    above, variance = gained - lost + n * margin, _variance(gained, lost, n, -margin)
-    if variance <= 0:
-        return 0.5 if above == 0 else float(above < 0)
-    return NormalDist().cdf(-above / sqrt(n * variance))
 
 
 def mcnemar(gained: int, lost: int) -> float:

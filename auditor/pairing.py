@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import fields
 
-from auditor.entry import Entry, check_whole, read_record
+from auditor.entry import Entry, check_whole, folder_of, read_record
 from auditor.errors import RecordError, UsageError
 from auditor.metrics import OPEN, class_name
 from auditor.record import Outcome, Record, Status, ThreatInfo
@@ -33,7 +33,7 @@ def read_entries(paths: Sequence[Path]) -> list[Entry]:
         raise UsageError(f"A comparison takes two records or more, got {len(paths)}: advaudit compare BASELINE OTHER …")
     entries: list[Entry] = []
     for path in paths:
-        folder = path if path.is_dir() else path.parent
+        folder = folder_of(path)
         if any(folder.resolve() == known.folder.resolve() for known in entries):
             raise UsageError(f"Each record is given once, {path} came twice; a record has no difference from itself.")
         record = read_record(path)
@@ -58,7 +58,7 @@ def check_comparable(baseline: Record, other: Record, called: tuple[str, str]) -
     for record, name in zip((baseline, other), called, strict=True):
         if not record.complete:
             raise RecordError(f"A comparison takes complete records, {name} is not; go on with its scan (--resume).")
-        if record.drawn is not None and len(record.drawn.ids) < record.drawn.size:
+        if record.drawn is not None and record.drawn.partial:
             raise RecordError(
                 f"A comparison takes records of whole scans; that of {name} stopped once its gate was settled, so "
                 "what it knows is no fair choice of pairs: scan again with --no-sequential."

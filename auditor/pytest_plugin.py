@@ -80,8 +80,8 @@ def _passed(model: str, given: dict[str, Any]) -> Record:
     from auditor.errors import AdvauditError
     from auditor.events import silent
     from auditor.foreign import harmless
+    from auditor.judgement import Verdict
     from auditor.options import scan_command, scan_options
-    from auditor.record import Verdict
     from auditor.scan import scan
 
     try:
@@ -99,7 +99,7 @@ def _passed(model: str, given: dict[str, Any]) -> Record:
 def _told(done: Scanned) -> list[str]:
     """The verdict, then each record's sentence with the rules that did not pass, and where to read on."""
     from auditor.foreign import harmless
-    from auditor.record import Verdict
+    from auditor.judgement import Verdict
     from auditor.verdict import rule_line
 
     inconclusive = done.verdict is Verdict.INCONCLUSIVE

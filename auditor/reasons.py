@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auditor.bounds import Count, Evidence
+from auditor.judgement import RuleRow
 from auditor.obscurity import raised
-from auditor.record import Record, RuleRow
+from auditor.record import Record
 from auditor.regression import Pairs
-from auditor.rule import Rule
-
-ATTACKED = ("robust_accuracy", "distance")
-"""Metrics that attacks bring about: an upper bound, which may be in doubt."""
+from auditor.rule import ATTACKED, Rule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from auditor.bounds import Evidence, smallest
 from auditor.entry import check_whole, folder_of, read_record
 from auditor.errors import RecordError, UsageError
 from auditor.metrics import OPEN
-from auditor.paired import noninferiority, tango
+from auditor.paired import tango
 from auditor.pairing import check_comparable, threat_differences
 from auditor.record import Outcome, Record
 from auditor.rule import Policy, Rule
@@ -24,8 +24,6 @@ from auditor.scope import good
 
 PLANNED = ("suite", "access", "leak", "surrogates", "hardness", "escalate", "deep")
 """What of a plan decides which attacks are played."""
-
-
 NORMAL = 20_000
 """Pairs from which the normal approximation is near enough to say how many more it would take."""
 
@@ -76,7 +74,7 @@ def _read(rule: Rule, policy: Policy) -> Record:
 def check_other(policy: Policy, folder: Path) -> None:
     """Raise UsageError where a rule names the very record that it is to judge, which lies in this folder: it would
     pass, or be overwritten first. Raise RecordError where there is none of the name."""
-    for rule in [*policy.rules, *policy.also]:
+    for rule in policy.every:
         if rule.baseline is None:
             continue
         _read(rule, policy)
@@ -119,15 +117,15 @@ def weigh_pairs(rule: Rule, pairs: Pairs) -> Evidence:
 def pairs_needed(rule: Rule, pairs: Pairs, alpha: float) -> int | None:
     """Pairs that would decide it, if they changed as often as those so far, to 5 %; None where no number would. Of
     these samples: all of them."""
+    from auditor.noninferiority import exact, normal
+
     gained, lost = sum(pairs.gained) / 2, sum(pairs.lost) / 2
     if rule.over == "samples" or not pairs.n:
         return pairs.n
 
     def nearly(n: int) -> bool:
-        p = noninferiority(round(gained * n / pairs.n), round(lost * n / pairs.n), n, rule.margin)
+        p = normal(round(gained * n / pairs.n), round(lost * n / pairs.n), n, rule.margin)
         return min(p, 1 - p) <= alpha
-
-    from auditor.noninferiority import exact
 
     more = smallest(nearly, pairs.n)
     while more is not None and more < NORMAL:

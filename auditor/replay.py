@@ -12,7 +12,7 @@ import numpy as np
 
 from auditor.chance import CHANCE
 from auditor.consistency import check_consistent, columns
-from auditor.entry import check_whole, read_evidence, read_record
+from auditor.entry import check_whole, folder_of, read_evidence, read_record
 from auditor.errors import RecordError
 from auditor.host import Host
 from auditor.preprocess import Preprocess
@@ -65,7 +65,7 @@ def replay(record: Path, *, model: str | None = None, trust: bool = False, plugi
     evidence can't be read or contradict each other, ModelError where the model can't be run.
     """
     known = read_record(record)
-    folder = record if record.is_dir() else record.parent
+    folder = folder_of(record)
     check_whole(known, folder)
     evidence = read_evidence(folder)
     check_consistent(known, evidence)

@@ -14,9 +14,15 @@ RATES = ("robust_accuracy", "clean_accuracy", "certified_accuracy")
 """Shares of samples; these can be asked of classes, and held against a baseline."""
 STATES = {"trust": "sound", "masking": "none"}
 """What these have to be."""
-METRICS = (*RATES, "distance", "label_agreement", "coverage", *STATES)
+SHARES = (*RATES, "distance")
+"""All that asks for a share of samples; the other metrics are about the audit as a whole."""
+ATTACKED = ("robust_accuracy", "distance")
+"""Metrics that attacks bring about: an upper bound, which may be in doubt."""
+METRICS = (*SHARES, "label_agreement", "coverage", *STATES)
 BOUNDS = {"samples": ("certain", "drawn"), "population": ("exact", "wilson", "mixture", "sprt")}
 """By what a rule is judged, the first unless it says otherwise (`mixture` where the scan was sequential)."""
+PAIRED = "paired"
+"""The bound of a row that was held against a baseline."""
 STREAMED = ("drawn", "mixture", "sprt")
 """Bounds that hold whenever one stops to look."""
 MINIMUM = 30
@@ -97,6 +103,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     also: list[Rule] = field(default_factory=list)
     """Rules from elsewhere, such as `--fail-under`."""
 
+    @property
+    def every(self) -> list[Rule]:
+        """All rules, for whatever threat, wherever they are from."""
+        return [*self.rules, *self.also]
+
     def for_threat(self, name: str, norm: str) -> list[tuple[Rule, int | None]]:
         """The rules for this threat, each with the number of its table, None for one from elsewhere."""
         numbered = [*((rule, place) for place, rule in enumerate(self.rules, 1)), *((rule, None) for rule in self.also)]
@@ -105,7 +116,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     def check_threats(self, threats: list[tuple[str, str]]) -> None:
         """Raise UsageError for a rule that is for none of these threats, given by name and norm: it would never be
         judged."""
-        for rule in [*self.rules, *self.also]:
+        for rule in self.every:
             if not any(rule.meant_for(*threat) for threat in threats):
                 known = ", ".join(name for name, _ in threats)
                 raise UsageError(
@@ -145,8 +156,7 @@ def _check(rule: Rule) -> None:
         raise UsageError(f"{what}: baseline is the directory of a record, got {rule.baseline!r}.")
     if rule.minimum < 1:
         raise UsageError(f"{what}: minimum is a number of samples from 1 on, got {rule.minimum}.")
-    shares = (*RATES, "distance")
-    if rule.metric not in shares and (rule.on_classes or rule.over == "population"):
+    if rule.metric not in SHARES and (rule.on_classes or rule.over == "population"):
         raise UsageError(f"{what} is about the audit as a whole: no classes and no population.")
     if rule.each_class + rule.protected + bool(rule.classes) > 1:
         raise UsageError(f"{what} takes one of each_class, classes and protected.")

@@ -13,8 +13,9 @@ from auditor.events import Listener, Notice
 from auditor.flow import audit
 from auditor.folder import claim
 from auditor.host import Host
+from auditor.judgement import Verdict
 from auditor.rates import plural
-from auditor.record import AUDIT, Verdict
+from auditor.record import AUDIT
 from auditor.rendering import check_formats, render
 from auditor.resolve import legible, resolve
 from auditor.verdict import exit_code, require_rules, unjudged, worst

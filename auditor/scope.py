@@ -9,9 +9,9 @@ from msgspec import structs
 
 from auditor.bounds import Count
 from auditor.errors import UsageError
-from auditor.metrics import GOOD, OPEN, class_name
+from auditor.metrics import GOOD, OPEN, chosen, class_name, nearest_found
 from auditor.record import Outcome, Record, Status
-from auditor.rule import Policy, Rule
+from auditor.rule import ATTACKED, Policy, Rule
 
 
 def parts(rule: Rule, policy: Policy, record: Record) -> list[tuple[str, list[Outcome]]]:
@@ -43,7 +43,7 @@ def _labels(rule: Rule, policy: Policy, record: Record) -> list[int]:
 
 def check_classes(policy: Policy, names: Sequence[str], classes: int) -> None:
     """Raise UsageError for a rule that names a class which the model hasn't."""
-    for rule in [*policy.rules, *policy.also]:
+    for rule in policy.every:
         for name in rule.classes:
             label_of(name, names, classes)
 
@@ -65,11 +65,9 @@ def label_of(name: int | str, names: Sequence[str], classes: int, what: str = "A
 def count(rule: Rule, outcomes: Sequence[Outcome], record: Record, *, streamed: bool) -> Count | str:
     """How many of these samples are good, or why nobody can say. streamed: look only at those that a sequential scan
     drew, in which every one got its full budget."""
-    attacked = rule.metric in ("robust_accuracy", "distance")
     looked = outcomes
-    if streamed and attacked and record.drawn is not None:
-        drawn = set(record.drawn.ids)
-        looked = [outcome for outcome in outcomes if outcome.id in drawn]
+    if streamed and rule.metric in ATTACKED and record.drawn is not None:
+        looked = chosen(outcomes, record.drawn)
     if rule.metric == "distance" and rule.over == "population":
         looked = [outcome for outcome in looked if outcome.ranged]
     if why := _why_not(rule.metric, record):
@@ -101,24 +99,15 @@ def good(rule: Rule, outcome: Outcome, record: Record) -> tuple[bool, bool]:
     if rule.metric == "robust_accuracy":
         return outcome.status in GOOD, outcome.status in GOOD or outcome.status in OPEN
     asked = rule.at_least or 0.0
-    far = distance(outcome, record.threat.epsilon) >= asked
+    far = nearest_found(outcome, record.threat.epsilon) >= asked
     return far and (outcome.ranged or outcome.radius >= asked), far
-
-
-def distance(outcome: Outcome, epsilon: float | None) -> float:
-    """Of the nearest adversarial example that any stage found; infinite where none was."""
-    near = float("inf") if outcome.nearest is None else outcome.nearest
-    if outcome.status is Status.BROKEN:
-        limit = float("inf") if epsilon is None else epsilon
-        near = min(near, limit if outcome.distance is None else outcome.distance, limit)
-    return near
 
 
 def value(rule: Rule, counted: Count, outcomes: Sequence[Outcome], record: Record) -> float | None:
     """The metric as it was measured: an upper bound where samples are unknown."""
     if rule.metric != "distance":
         return counted.high / counted.n if counted.n else None
-    far = sorted(distance(o, record.threat.epsilon) for o in outcomes if o.ranged or o.status is Status.BROKEN)
+    far = sorted(nearest_found(o, record.threat.epsilon) for o in outcomes if o.ranged or o.status is Status.BROKEN)
     place = floor(rule.quantile * len(far) + 1e-9)  # so many may be nearer than what is asked for
     return far[place] if far and isfinite(far[place]) else None
 

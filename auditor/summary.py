@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from auditor.judgement import Verdict
 from auditor.metrics import OPEN, class_name, weakest
 from auditor.rates import interval, percent, plural
-from auditor.record import Record, Verdict
+from auditor.record import Record
 
 FELL = 0.005
 """By how much a number has to fall after the suite for the sentence to say so."""

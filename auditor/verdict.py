@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from auditor.errors import UsageError
 from auditor.foreign import harmless
-from auditor.record import Record, RuleRow, Verdict
+from auditor.judgement import RuleRow, Verdict
+from auditor.record import Record
 
 if TYPE_CHECKING:
     from auditor.rule import Policy

@@ -17,9 +17,10 @@ from auditor.errors import UsageError
 from auditor.frozen import frozen
 from auditor.gate import judge
 from auditor.job import Job
+from auditor.judgement import Drawn, Verdict
 from auditor.ledger import Ledger
 from auditor.metrics import measure
-from auditor.record import AttackRow, Drawn, Outcome, Record, Verdict
+from auditor.record import AttackRow, Outcome, Record
 from auditor.rule import STREAMED, Policy, Rule
 from auditor.search import Search
 from auditor.suite import Stage
@@ -83,7 +84,7 @@ def attacked(rule: Rule) -> bool:
 def check_sequential(policy: Policy, suite: Sequence[Stage]) -> None:
     """Raise UsageError where a scan can't stop once this policy is settled, or a stage can't be told for one sample
     alone."""
-    rules = [*policy.rules, *policy.also]
+    rules = policy.every
     if not any(attacked(rule) and rule.at_least is not None for rule in rules):
         raise UsageError(
             "A sequential scan stops once its gate on robust_accuracy is settled, and there is none with at_least: "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from auditor.metrics import OPEN
+from auditor.judgement import Verdict
+from auditor.metrics import OPEN, chosen
 from auditor.obscurity import raised
-from auditor.record import Record, Verdict
+from auditor.record import Record
 from auditor.rule import STATES, Rule
 
 Judged = tuple[Verdict, float | None, str]
@@ -27,8 +28,7 @@ def _value(metric: str, record: Record) -> tuple[float | None, str]:
         return (record.fidelity.label_agreement if record.fidelity else None), "the model has no twin"
     looked = record.outcomes
     if record.drawn is not None:  # the others were left out on purpose
-        own = set(record.drawn.ids)
-        looked = [outcome for outcome in looked if outcome.id in own]
+        looked = chosen(looked, record.drawn)
     known = sum(outcome.status not in OPEN for outcome in looked)
     return (known / len(looked) if looked else None), "no samples were to be attacked"
 

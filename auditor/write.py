@@ -16,9 +16,10 @@ from auditor.environment import environment
 from auditor.hardness import Hardness
 from auditor.host import Host
 from auditor.job import Job, digest, preprocess_table
+from auditor.judgement import Drawn, Gate
 from auditor.metrics import by_class, measure
 from auditor.obscurity import Belief
-from auditor.record import SCHEMA, AttackRow, Drawn, Gate, ModelInfo, Outcome, Record, SamplesInfo, ThreatInfo, Tool
+from auditor.record import SCHEMA, AttackRow, ModelInfo, Outcome, Record, SamplesInfo, ThreatInfo, Tool
 from auditor.samples import Samples
 from auditor.search import Search
 from auditor.target import Target

@@ -9,6 +9,7 @@ import numpy as np
 
 from auditor.folder import write_arrays, write_record
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Protected, Risk, Runs
+from auditor.judgement import Gate, RuleRow, Verdict
 from auditor.metrics import by_class, measure, wilson
 from auditor.record import (
     EVIDENCE,
@@ -18,12 +19,10 @@ from auditor.record import (
     Fidelity,
     Finding,
     FindingStatus,
-    Gate,
     ModelInfo,
     Outcome,
     Plugin,
     Record,
-    RuleRow,
     SamplesInfo,
     Severity,
     Spent,
@@ -31,7 +30,6 @@ from auditor.record import (
     Step,
     ThreatInfo,
     Tool,
-    Verdict,
 )
 
 SHAPE = (3, 32, 32)

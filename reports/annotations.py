@@ -15,7 +15,7 @@ from typing import Any
 from auditor.entry import Entry
 from auditor.foreign import unbracketed
 from auditor.hookspecs import hookimpl
-from auditor.record import RuleRow, Verdict
+from auditor.judgement import RuleRow, Verdict
 
 from .judgements import NO_RULE, URGENCY, judgements, line, rank, titles
 from .names import capital

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.answers import WORDS as ANSWERS
+from auditor.judgement import Verdict
 from auditor.obscurity import REQUIRED, doubts, raised
-from auditor.record import Finding, FindingStatus, Record, Severity, Verdict
+from auditor.record import Finding, FindingStatus, Record, Severity
 
 from . import svg, words
 from .fidelity import Twin, twin

@@ -11,9 +11,10 @@ from typing import Any
 
 from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
+from auditor.judgement import RuleRow
 from auditor.metrics import by_weakness
 from auditor.obscurity import doubts
-from auditor.record import ClassRow, Record, RuleRow
+from auditor.record import ClassRow, Record
 from auditor.verdict import worst
 
 from .headline import drawn, headline

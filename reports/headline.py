@@ -7,9 +7,11 @@ from pathlib import PurePath
 
 from markupsafe import Markup
 
+from auditor.judgement import RuleRow, Verdict
 from auditor.metrics import GOOD
 from auditor.rates import MISSING
-from auditor.record import Record, RuleRow, Status, Verdict
+from auditor.record import Record, Status
+from auditor.rule import PAIRED
 
 from . import charts, svg, words
 from .brief import Figure, brief
@@ -107,7 +109,7 @@ def _amount(row: RuleRow, value: float | None, n: int = 0) -> str:
         return MISSING
     if row.metric == "distance":
         return amount(value)
-    if value < 0 or row.reason.endswith("pairs"):
+    if row.bound == PAIRED:
         return f"{value * 100:+.4g} points"
     if not n:
         return f"{value * 100:g}{THIN}%"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from auditor.entry import Entry
 from auditor.foreign import one_line
-from auditor.record import Record, RuleRow, Verdict
+from auditor.judgement import RuleRow, Verdict
+from auditor.record import Record
 
 from .numbers import known
 

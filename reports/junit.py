@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 
 from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
+from auditor.judgement import RuleRow, Verdict
 from auditor.obscurity import doubts
-from auditor.record import Finding, Record, RuleRow, Verdict
+from auditor.record import Finding, Record
 
 from .judgements import NO_RULE, judgements, line, numbered, sentence, titles
 

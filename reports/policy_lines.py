@@ -7,7 +7,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from auditor.record import Record, RuleRow
+from auditor.judgement import RuleRow
+from auditor.record import Record
 
 GATE = re.compile(r"^[ \t]*\[\[[ \t]*(?:gate|\"gate\"|'gate')[ \t]*\]\]", re.MULTILINE)
 LARGEST = 1 << 20

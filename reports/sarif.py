@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from auditor.entry import Entry
 from auditor.hookspecs import hookimpl
+from auditor.judgement import RuleRow, Verdict
 from auditor.obscurity import raised
-from auditor.record import Finding, Record, RuleRow, Severity, Verdict
+from auditor.record import Finding, Record, Severity
 
 from .judgements import judgements, line, model, numbered, numbers, sentence
 from .numbers import real

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from auditor.record import FindingStatus, Severity, Status, ThreatInfo, Verdict
+from auditor.judgement import Verdict
+from auditor.record import FindingStatus, Severity, Status, ThreatInfo
 
 from .numbers import amount
 

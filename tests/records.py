@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from auditor.entry import Entry
+from auditor.judgement import Gate, RuleRow, Verdict
 from auditor.metrics import by_class, measure
 from auditor.record import (
     SCHEMA,
@@ -11,7 +14,6 @@ from auditor.record import (
     Fidelity,
     Finding,
     FindingStatus,
-    Gate,
     ModelInfo,
     Outcome,
     Record,
@@ -141,3 +143,15 @@ def record(found: list[Outcome], *, certified: bool = False, names: list[str] | 
         "class_names": names,
     }
     return Record(**(fields | changes))
+
+
+def rule_row(rule: str, status: Verdict, **changes: Any) -> RuleRow:
+    """A rule that asked for 0.5 and got 0.25."""
+    fields: dict[str, Any] = {"value": 0.25, "threshold": 0.5, "reason": "because"}
+    return RuleRow(rule=rule, status=status, **(fields | changes))
+
+
+def judged_entry(*rows: RuleRow, **changes: Any) -> Entry:
+    """A record of three samples that was judged so, by the first of the rules."""
+    fields: dict[str, Any] = {"gate": Gate(rules=list(rows)), "verdict": rows[0].status if rows else None}
+    return Entry(record(outcomes("wwb"), **(fields | changes)), Path())

@@ -19,30 +19,14 @@ from typing import Any
 
 import pytest
 import yaml
+from plans import quick_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 CI, MNIST = ROOT / "examples" / "ci", ROOT / "examples" / "mnist"
 WORKFLOW, ACTION = CI / "github" / "workflow.yml", CI / "github" / "action.yml"
 GITLAB, JENKINS = CI / "gitlab-ci.yml", CI / "Jenkinsfile"
 LOCAL_HOOK, REMOTE_HOOK = CI / "pre-commit" / ".pre-commit-config.yaml", ROOT / ".pre-commit-hooks.yaml"
-PLAN = """
-[samples]
-path = "samples.npz"
-limit = 30
-[[threat]]
-norm = "linf"
-epsilon = 0.3
-[search]
-suite = "quick"
-escalate = false
-hardness = false
-certify = false
-[run]
-threads = 1
-[[gate]]
-metric = "robust_accuracy"
-at_least = 0.5
-"""
+PLAN = quick_plan(at_least=0.5)
 STAND_IN = """#!/bin/sh
 out=advaudit-out
 while [ $# -gt 0 ]; do

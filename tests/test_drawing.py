@@ -14,7 +14,8 @@ from auditor.cli import main
 from auditor.entry import read_evidence, read_record
 from auditor.errors import UsageError
 from auditor.gate import judged
-from auditor.record import Record, Status, Verdict
+from auditor.judgement import Verdict
+from auditor.record import Record, Status
 from auditor.replay import replay
 from auditor.rule import Policy, Rule
 from auditor.sequential import random_order

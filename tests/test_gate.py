@@ -10,7 +10,8 @@ from records import attack_row, fidelity, finding, outcomes, record, threat_info
 
 from auditor import gate
 from auditor.errors import UsageError
-from auditor.record import Drawn, FindingStatus, Outcome, Record, RuleRow, SamplesInfo, Verdict
+from auditor.judgement import Drawn, RuleRow, Verdict
+from auditor.record import FindingStatus, Outcome, Record, SamplesInfo
 from auditor.rule import Policy, Rule
 from auditor.verdict import exit_code
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, multinomial
 
-from auditor.noninferiority import SHARES, exact, score
-from auditor.paired import noninferiority
+from auditor.noninferiority import SHARES, exact, normal, score
 
 ALPHA = 0.05
 
@@ -45,8 +44,8 @@ def test_where_a_model_only_loses_it_keeps_alpha_and_the_approximation_does_not(
         chance = float(binom.pmf(lost, n, margin))
         if chance < 1e-12:
             continue
-        normal = noninferiority(0, lost, n, margin)
-        for kind, (true, near) in enumerate(zip(exact(0, lost, n, margin), (normal, 1 - normal), strict=True)):
+        by_score = normal(0, lost, n, margin)
+        for kind, (true, near) in enumerate(zip(exact(0, lost, n, margin), (by_score, 1 - by_score), strict=True)):
             wrong[kind] += chance * (true <= ALPHA)
             nominal[kind] += chance * (near <= ALPHA)
     assert max(wrong) <= ALPHA
@@ -55,7 +54,7 @@ def test_where_a_model_only_loses_it_keeps_alpha_and_the_approximation_does_not(
 
 def test_of_many_pairs_it_is_the_normal_score() -> None:
     for gained, lost in ((60, 100), (100, 130), (200, 260)):
-        near = noninferiority(gained, lost, 4000, 0.02)
+        near = normal(gained, lost, 4000, 0.02)
         passing, failing = exact(gained, lost, 4000, 0.02)
         assert passing == pytest.approx(near, rel=0.1, abs=1e-4)
         assert failing == pytest.approx(1 - near, rel=0.1, abs=1e-3)

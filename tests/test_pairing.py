@@ -12,6 +12,7 @@ from records import attack_row, outcomes, record, threat_info
 from auditor.entry import Entry
 from auditor.errors import RecordError, UsageError
 from auditor.folder import write_record
+from auditor.judgement import Drawn, Verdict
 from auditor.pairing import (
     LONGEST,
     check_comparable,
@@ -22,7 +23,7 @@ from auditor.pairing import (
     same_distance,
     threat_differences,
 )
-from auditor.record import Drawn, Record, Tool, Verdict
+from auditor.record import Record, Tool
 
 CALLED = ("a.onnx", "b.onnx")
 LETTERS = "wwbbm"

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from plans import quick_plan
 from records import outcomes, record
 
 import auditor.scan
@@ -29,24 +30,7 @@ from auditor.verdict import require_rules
 pytest_plugins = ["pytester"]
 
 MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
-PLAN = """
-[samples]
-path = "samples.npz"
-limit = 30
-[[threat]]
-norm = "linf"
-epsilon = 0.3
-[search]
-suite = "quick"
-escalate = false
-hardness = false
-certify = false
-[run]
-threads = 1
-[[gate]]
-metric = "robust_accuracy"
-at_least = 0.25
-"""
+PLAN = quick_plan(at_least=0.25)
 TESTS = """
 import pytest
 

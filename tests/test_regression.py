@@ -14,8 +14,9 @@ from auditor.entry import digest_outcomes
 from auditor.errors import RecordError
 from auditor.folder import write_arrays, write_record
 from auditor.gate import judge
-from auditor.paired import noninferiority
-from auditor.record import EVIDENCE, Record, Verdict
+from auditor.judgement import Verdict
+from auditor.noninferiority import normal
+from auditor.record import EVIDENCE, Record
 from auditor.rule import Policy, Rule
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
@@ -79,10 +80,10 @@ def test_what_would_decide_it_does(tmp_path: Path) -> None:
 
 def test_the_score_test_by_hand() -> None:
     """At a difference of 0 the variance is that of McNemar's test; a margin that all pairs keep is sure."""
-    assert noninferiority(10, 20, 100, 0.0) == pytest.approx(norm.sf((10 - 20) / 30**0.5), rel=1e-9)
-    assert noninferiority(0, 0, 100, 0.0) == 0.5
+    assert normal(10, 20, 100, 0.0) == pytest.approx(norm.sf((10 - 20) / 30**0.5), rel=1e-9)
+    assert normal(0, 0, 100, 0.0) == 0.5
     # with no flips the likeliest share lost under the hypothesis is the margin itself: z = sqrt(n m / (1 - m))
-    assert noninferiority(0, 0, 200, 0.02) == pytest.approx(norm.sf((200 * 0.02 / 0.98) ** 0.5), rel=1e-9)
+    assert normal(0, 0, 200, 0.02) == pytest.approx(norm.sf((200 * 0.02 / 0.98) ** 0.5), rel=1e-9)
 
 
 def test_another_suite_than_the_baselines_does_not_pass(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from auditor.cli import main
 from auditor.entry import read_record
 from auditor.folder import write_record
-from auditor.record import EVIDENCE, Verdict
+from auditor.judgement import Verdict
+from auditor.record import EVIDENCE
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mnist"
 PLAN = """

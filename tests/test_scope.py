@@ -8,7 +8,7 @@ from records import outcomes, record
 
 from auditor.bounds import Count
 from auditor.errors import UsageError
-from auditor.record import Drawn
+from auditor.judgement import Drawn
 from auditor.rule import Policy, Rule
 from auditor.scope import bounded, count, label_of, parts, value
 

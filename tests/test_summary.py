@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from records import outcomes, record, threat_info
 
 from auditor.gate import judged
-from auditor.record import Chapter, Record, Verdict
+from auditor.judgement import Verdict
+from auditor.record import Chapter, Record
 from auditor.rule import Policy
 from auditor.summary import percent, summarise
 

@@ -11,7 +11,7 @@ from auditor.cli import main
 from auditor.errors import UsageError
 from auditor.folder import write_record
 from auditor.gate import judged
-from auditor.record import Verdict
+from auditor.judgement import Verdict
 from auditor.rule import Policy, Rule
 from auditor.verdict import exit_code, require_rules, tell, worst
 

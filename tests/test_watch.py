@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from records import attack_row, outcomes, record
 
+from auditor.judgement import Drawn, Verdict
 from auditor.ledger import Ledger
-from auditor.record import Drawn, Outcome, Verdict
+from auditor.record import Outcome
 from auditor.rule import Policy, Rule
 from auditor.samples import Samples
 from auditor.watch import Watch, seen

@@ -12,7 +12,8 @@ from onnx_files import make, value, write
 
 from auditor.cli import main
 from auditor.entry import read_record
-from auditor.record import FindingStatus, Record, Severity, Verdict
+from auditor.judgement import Verdict
+from auditor.record import FindingStatus, Record, Severity
 
 WRONG = """
 from auditor import hookimpl

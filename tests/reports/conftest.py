@@ -14,6 +14,7 @@ import pytest
 from auditor.entry import Entry
 from auditor.gate import judged
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Runs
+from auditor.judgement import Gate
 from auditor.metrics import by_class, measure, wilson
 from auditor.record import (
     SCHEMA,
@@ -21,7 +22,6 @@ from auditor.record import (
     Fidelity,
     Finding,
     FindingStatus,
-    Gate,
     ModelInfo,
     Outcome,
     Plugin,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from auditor.reports.annotations import command, render
+from records import judged_entry as made
 from records import outcomes, record, threat_info
+from records import rule_row as row
 
 from auditor.config import read_config
 from auditor.entry import Entry
 from auditor.gate import judged
-from auditor.record import Gate, RuleRow, Verdict
+from auditor.judgement import Gate, Verdict
 
 FORM = re.compile(r"::(error|warning|notice)(?: ((?:\w+=[^,:]*)(?:,\w+=[^,:]*)*))?::(.*)")
 """As the runner takes a line apart: a name, properties, a message."""
@@ -44,16 +45,6 @@ def read(text: str) -> list[tuple[str, dict[str, str], str]]:
         pairs = [pair.split("=", 1) for pair in (match[2] or "").split(",") if pair]
         found.append((match[1], {k: unescaped(v, PROPERTY) for k, v in pairs}, unescaped(match[3], DATA)))
     return found
-
-
-def row(rule: str, status: Verdict, **changes: Any) -> RuleRow:
-    fields: dict[str, Any] = {"value": 0.25, "threshold": 0.5, "reason": "because"}
-    return RuleRow(rule=rule, status=status, **(fields | changes))
-
-
-def made(*rows: RuleRow, **changes: Any) -> Entry:
-    fields: dict[str, Any] = {"gate": Gate(rules=list(rows)), "verdict": rows[0].status if rows else None}
-    return Entry(record(outcomes("wwb"), **(fields | changes)), Path())
 
 
 def test_each_rule_is_told_at_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

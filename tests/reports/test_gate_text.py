@@ -11,7 +11,8 @@ from records import outcomes, record, threat_info
 
 from auditor.entry import Entry
 from auditor.gate import judged
-from auditor.record import Gate, Record, RuleRow, Verdict
+from auditor.judgement import Gate, RuleRow, Verdict
+from auditor.record import Record
 from auditor.rule import Policy, Rule
 from auditor.verdict import tell
 

@@ -5,31 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from auditor.reports import github
 from auditor.reports.github import LARGEST, ROOM, render
 from records import finding, outcomes, record, threat_info
+from records import judged_entry as made
+from records import rule_row as row
 
 from auditor.entry import Entry
 from auditor.gate import judged
-from auditor.record import Drawn, FindingStatus, Gate, Record, RuleRow, Step, Verdict
+from auditor.judgement import Drawn, Gate, Verdict
+from auditor.record import FindingStatus, Record, Step
 from auditor.rule import Policy, Rule
 from benchmarks.synthetic import Case, synthetic
 
 Make = Callable[..., Entry]
-
-
-def row(rule: str, status: Verdict, **changes: Any) -> RuleRow:
-    fields: dict[str, Any] = {"value": 0.25, "threshold": 0.5, "reason": "because"}
-    return RuleRow(rule=rule, status=status, **(fields | changes))
-
-
-def made(*rows: RuleRow, **changes: Any) -> Entry:
-    fields: dict[str, Any] = {"gate": Gate(rules=list(rows)), "verdict": rows[0].status if rows else None}
-    return Entry(record(outcomes("wwb"), **(fields | changes)), Path())
 
 
 def spaced(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from auditor.reports.policy_lines import gate_lines, places
 from records import outcomes, record
 
-from auditor.record import Gate, RuleRow, Verdict
+from auditor.judgement import Gate, RuleRow, Verdict
 
 
 def row(table: int | None) -> RuleRow:

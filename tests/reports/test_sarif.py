@@ -20,7 +20,8 @@ from records import finding, outcomes, record, threat_info
 from auditor.config import read_config
 from auditor.entry import Entry
 from auditor.gate import judged
-from auditor.record import FindingStatus, Gate, Record, RuleRow, Severity, Verdict
+from auditor.judgement import Gate, RuleRow, Verdict
+from auditor.record import FindingStatus, Record, Severity
 
 Make = Callable[..., Entry]
 Json = dict[str, Any]

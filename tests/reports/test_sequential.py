@@ -13,8 +13,9 @@ from records import outcomes, record
 
 from auditor.entry import Entry
 from auditor.gate import judged
+from auditor.judgement import Drawn, Verdict
 from auditor.metrics import by_class, measure
-from auditor.record import Drawn, Record, Verdict
+from auditor.record import Record
 from auditor.rule import Policy, Rule
 
 

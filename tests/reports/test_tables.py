@@ -16,20 +16,9 @@ from records import attack_row, finding, outcomes, record, threat_info
 
 from auditor.entry import Entry
 from auditor.hardness import ClassHardness, CurvePoint, Hardness, Pair, Protected, Runs
+from auditor.judgement import Gate, RuleRow, Verdict
 from auditor.protocols import TransferCounts
-from auditor.record import (
-    AttackRow,
-    ClassRow,
-    Finding,
-    FindingStatus,
-    Gate,
-    Metrics,
-    Outcome,
-    Record,
-    RuleRow,
-    Spent,
-    Verdict,
-)
+from auditor.record import AttackRow, ClassRow, Finding, FindingStatus, Metrics, Outcome, Record, Spent
 
 NAMES = ["cat", "dog", "eel"]
 EPSILON = 8 / 255
