@@ -46,6 +46,7 @@ POPULATION = robust(0.5, over="population")
 def test_a_rule_that_fails_settles_it_whatever_the_others_say() -> None:
     one = watch("b" * 20 + "w" * 80, robust(0.9), robust(0.3, over="population", minimum=99))
     assert one.look(drawn(20, "fgsm"), ROWS) is Verdict.FAILED
+    assert one.look(drawn(0, "fgsm"), ROWS) is Verdict.FAILED, "the other rule is open: nobody was drawn"
     assert one.sweeps
 
 
